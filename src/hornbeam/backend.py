@@ -1,0 +1,142 @@
+"""Which engine computes, chosen before Keras is imported, and which device it runs on."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hornbeam.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+_EXTRAS = (
+    "pip install 'hornbeam[cpu]' for TensorFlow on a CPU, 'hornbeam[gpu]' for JAX on an NVIDIA GPU, "
+    "or 'hornbeam[tpu]' for JAX on a TPU"
+)
+
+
+def select_backend(choice: str) -> str:
+    """Choose Keras' backend and tell Keras, which reads it once, at its import.
+
+    Args:
+        choice: `tensorflow`, `jax`, `torch`, or `auto`: the one of `$KERAS_BACKEND`, else JAX where
+            there is a GPU or TPU, else the first that is installed.
+
+    Returns:
+        The name of the backend.
+
+    Raises:
+        ConfigError: it is not installed, no backend is, or Keras runs on another one already.
+    """
+    name = choice if choice != "auto" else _automatic()
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"The backend '{name}' is not installed; {_EXTRAS}.")
+    if "keras" in sys.modules:
+        running = str(sys.modules["keras"].config.backend())
+        if choice == "auto" or running == name:
+            return running
+        raise ConfigError(
+            f"Keras runs on '{running}' already and cannot change to '{name}'; choose the backend "
+            "before the first use of Keras in this process."
+        )
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    return name
+
+
+def resolve_precision(choice: str) -> str:
+    """Return Keras' dtype policy: `auto` is `float32` on CPUs, else `mixed_bfloat16`.
+
+    Must be called after `select_backend`.
+    """
+    if choice != "auto":
+        return choice
+    return "float32" if device_kind() == "cpu" else "mixed_bfloat16"
+
+
+def device_kind() -> str:
+    """Return `cpu`, `gpu` or `tpu`: what the selected backend computes on."""
+    import keras
+
+    name = keras.config.backend()
+    if name == "jax":
+        import jax
+
+        return str(jax.default_backend())
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def compiles_with_xla() -> bool | str:
+    """Return `fit`'s `jit_compile`: off for TensorFlow on CPUs, else Keras' own choice.
+
+    There XLA took 2.0 times as long per step as plain graphs (docs/log.md).
+    """
+    import keras
+
+    on_cpu = keras.config.backend() == "tensorflow" and device_kind() == "cpu"
+    return False if on_cpu else "auto"
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, machine and device, for `environment.json`."""
+    import platform
+    from importlib import metadata
+
+    import keras
+
+    names = ("hornbeam", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "grain",
+             "opencv-python-headless", "pillow", "pyarrow")  # fmt: skip
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": cores(),
+        "backend": keras.config.backend(),
+        "device": device_kind(),
+        "versions": versions,
+    }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _automatic() -> str:
+    wanted = os.environ.get("KERAS_BACKEND", "")
+    if wanted:
+        if wanted not in BACKENDS:
+            raise ConfigError(f"$KERAS_BACKEND is '{wanted}'; expected one of {', '.join(BACKENDS)}.")
+        return wanted
+    order = ("jax", "tensorflow", "torch") if _has_accelerator() else BACKENDS
+    for name in order:
+        if importlib.util.find_spec(name) is not None:
+            return name
+    raise ConfigError(f"No backend for Keras is installed; {_EXTRAS}.")
+
+
+def _has_accelerator() -> bool:
+    """Whether JAX can drive a GPU or TPU here, found out without loading it."""
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        return False
+    return any(Path(p).exists() for p in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))

@@ -1,0 +1,199 @@
+"""The command line: argparse, with every option taken from `config.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic.fields import FieldInfo
+
+from hornbeam.config import COMMANDS, Options, choices_of, flag, read_config_file
+from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
+
+_EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except HornbeamError as error:
+        print(f"hornbeam: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hornbeam: stopped by Ctrl-C.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has left; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"hornbeam: {place}{error.strerror or error}.", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from hornbeam import __version__
+
+        print(f"hornbeam {__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        raise ConfigError(
+            f"There is no command '{name}'.{did_you_mean(name, COMMANDS)} "
+            f"The commands are {', '.join(COMMANDS)}."
+        )
+    options = parse(name, words[1:])
+    from hornbeam import workflow
+
+    functions = {
+        "sample": workflow.draw_sample,
+        "train": workflow.train,
+        "evaluate": workflow.evaluate,
+        "predict": workflow.predict,
+        "export": workflow.export,
+        "models": workflow.list_models,
+    }
+    functions[name](options)  # type: ignore[operator]
+    return 0
+
+
+def parse(command: str, words: Sequence[str]) -> Options:
+    """Read a command's options: defaults, then `--config`, then the command line.
+
+    Raises:
+        ConfigError: something is wrong; all problems are told at once.
+    """
+    kind = COMMANDS[command]
+    parser = build_parser(command)
+    known = [name for action in parser._actions for name in action.option_strings]
+    values = vars(parser.parse_args([_dashed(word, known) for word in words]))
+    values = {name: value for name, value in values.items() if value is not None}
+    if "config" in values:
+        values = read_config_file(Path(values["config"]), kind) | values
+    return kind(**values)
+
+
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """Make the argparse parser of a command.
+
+    Values stay strings, and absent ones are left out: types, bounds and defaults are pydantic's.
+    """
+    kind = COMMANDS[command]
+    parser = _Parser(
+        prog=f"hornbeam {command}",
+        description=" ".join((kind.__doc__ or "").split()),
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    sections: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        extra: dict[str, Any] = field.json_schema_extra or {}  # type: ignore[assignment]
+        section = extra["section"]
+        if section not in sections:
+            sections[section] = parser.add_argument_group(section)
+        if extra.get("positional"):
+            # Required ones may come from --config, so argparse demands none; pydantic does.
+            several = "tuple" in str(field.annotation)
+            sections[section].add_argument(
+                name, nargs="*" if several else "?", default=None,
+                metavar=extra["metavar"], help=field.description,
+            )  # fmt: skip
+            continue
+        names = [*(n for n in extra["names"] if not n.startswith("--")), flag(name),
+                 *(n for n in extra["names"] if n.startswith("--"))]  # fmt: skip
+        if field.annotation is bool:
+            action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        else:
+            action = {"metavar": _metavar(name, field)}
+        sections[section].add_argument(*names, dest=name, help=_help(field), **action)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise in our words, with the nearest option, instead of printing the usage."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            raise ConfigError(f"{self.prog}: {message}.")
+        known = [name for action in self._actions for name in action.option_strings]
+        first = unknown.split()[0].split("=")[0]
+        if not first.startswith("-"):
+            raise ConfigError(f"{self.prog}: '{first}' is one argument too many.")
+        raise ConfigError(
+            f"{self.prog} has no option {first}.{did_you_mean(first, known)} "
+            f"`{self.prog} --help` lists all."
+        )
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=min(100, _terminal_width()))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        # `-b, --batch-size N` rather than `-b N, --batch-size N`.
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0]
+        metavar = f" {action.metavar}" if action.metavar else ""
+        return ", ".join(action.option_strings) + metavar
+
+
+def _terminal_width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _dashed(word: str, known: list[str]) -> str:
+    """Accept `--batch_size` for `--batch-size`."""
+    name, equals, value = word.partition("=")
+    dashed = name.replace("_", "-")
+    return dashed + equals + value if word.startswith("--") and dashed in known else word
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    choices = choices_of(field.annotation)
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    kind = str(field.annotation)
+    if "Path" in kind:
+        return "PATH"
+    for word, metavar in (("float", "X"), ("int", "N")):
+        if word in kind:
+            return metavar
+    return name.upper()
+
+
+def _help(field: FieldInfo) -> str:
+    text = str(field.description).replace("%", "%%")
+    default = field.default
+    if default is None or field.is_required() or default is False:
+        return text
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    return f"{text} (default: {shown})"
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"  {name:{width}}  {' '.join((kind.__doc__ or '').split())}"
+        for name, kind in COMMANDS.items()
+    ]
+    return "\n".join([
+        "Hornbeam: from folders of pictures to a trained, checked, deployable classifier.", "",
+        "usage: hornbeam COMMAND ...", "", *lines, "", _EPILOG,
+    ])  # fmt: skip

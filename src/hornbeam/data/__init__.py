@@ -1,0 +1,1 @@
+"""Pictures in: datasets, splits, checks, augmentation, batches."""

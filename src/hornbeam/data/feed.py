@@ -1,0 +1,83 @@
+"""A loader's batches as Keras takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from hornbeam.data.loader import Batch, Loader
+
+
+def feed(loader: Loader, start: int = 0, *, threads: int = 1, processes: int = 0) -> Any:
+    """Return an endless input for `fit`, `evaluate` or `predict`: the batches from `start` on.
+
+    Each new iteration begins at `start` again. Tell Keras the number of steps.
+
+    Args:
+        loader: where batches come from.
+        start: step of the first batch.
+        threads: see `Loader.batches`.
+        processes: see `Loader.batches`.
+    """
+    indexed = Feed(loader, start, threads=threads, processes=processes)
+    return _tensorflow_dataset(indexed) if keras.config.backend() == "tensorflow" else indexed
+
+
+class Feed(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batch `start + i` of a loader at index `i`, without end.
+
+    Not a generator: Keras draws the first two batches to learn their shapes, rebuilds its iterator
+    before each validation, and would go on wherever a generator had got to (docs/log.md). An index
+    has one meaning only.
+    """
+
+    def __init__(self, loader: Loader, start: int, *, threads: int, processes: int) -> None:
+        super().__init__()
+        self._loader = loader
+        self._start = start
+        self._parallel = {"threads": threads, "processes": processes}
+        self._ahead: Iterator[Batch] = iter(())
+        self._next = -1
+
+    @property
+    def num_batches(self) -> None:
+        """No end; Keras is told how many steps to take."""
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Return images, targets and weights of one step."""
+        if index != self._next:
+            self._ahead = self._loader.batches(self._start + index, **self._parallel)
+        self._next = index + 1
+        return tuple(next(self._ahead))
+
+    def example(self) -> Batch:
+        """Return a batch of the right shapes and types, without reading a picture."""
+        return self._loader.empty_batch()
+
+
+def _tensorflow_dataset(indexed: Feed) -> Any:
+    """Make a `tf.data.Dataset` of an indexed feed.
+
+    Keras would use `Dataset.from_generator`, and TensorFlow 2.21 then sets malloc's trim threshold to
+    128 KiB for the whole process: each step gave its memory back and faulted it in again, which took
+    2.1 times as long (docs/log.md).
+    """
+    import tensorflow as tf
+
+    example = indexed.example()
+    flat = [np.asarray(array) for array in tf.nest.flatten(tuple(example))]
+
+    def at(index: int) -> list[Any]:
+        return list(tf.nest.flatten(indexed[int(index)]))
+
+    def load(index: Any) -> Any:
+        tensors = tf.numpy_function(at, [index], [array.dtype for array in flat])
+        for tensor, array in zip(tensors, flat, strict=True):
+            tensor.set_shape(array.shape)
+        return tf.nest.pack_sequence_as(tuple(example), tensors)
+
+    steps = tf.data.Dataset.range(2**62)
+    return steps.map(load, num_parallel_calls=None).prefetch(1)

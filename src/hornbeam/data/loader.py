@@ -1,0 +1,197 @@
+"""The Loader: a pure function `step → batch`.
+
+Batch `s` is determined by (dataset, seed, s) and by nothing else: not by the number of threads,
+processes or machines, and not by what ran before. Resume, sharding and repeatability all follow.
+Grain runs the function ahead of time, in threads or in processes, and keeps the order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hornbeam.data.augment import AUGMENTATIONS, Augmentation
+from hornbeam.data.dataset import Dataset
+from hornbeam.data.images import Pixels, decode
+from hornbeam.errors import DataError
+
+_ORDER, _VARIATION = 0, 1
+"""Streams of random numbers, so that the order of a seed and its variations are independent."""
+
+_AHEAD = 2
+"""Finished batches that wait, beside the one each thread works on."""
+
+
+class Batch(NamedTuple):
+    """What `fit`, `evaluate` and `predict` of Keras take.
+
+    Attributes:
+        images: uint8 `[batch, height, width, 3]`, RGB.
+        targets: class indices by task, int32 `[batch]` each.
+        weights: by task, float32 `[batch]`: 1 for an example, 0 for padding.
+    """
+
+    images: Pixels
+    targets: dict[str, NDArray[np.int32]]
+    weights: dict[str, NDArray[np.float32]]
+
+
+class Loader:
+    """Batches of a dataset.
+
+    With `shuffle` the examples form one endless stream, in which each epoch visits each example
+    once, in an order of its own; batches are cut from it without regard to where epochs end, so
+    that all are full. Without, the batches run through the dataset once, in its order, and again
+    from the start; the last one is padded with examples of weight 0.
+
+    Args:
+        dataset: examples of one split.
+        batch_size: pictures per step, of all ranks together.
+        image_size: (height, width) in pixels.
+        seed: of order and augmentation.
+        shuffle: for training.
+        augment: name of one of `AUGMENTATIONS`, or one of your own.
+        rank: which part of each batch this process loads, in `[0, world_size)`.
+        world_size: number of parts; must divide `batch_size`.
+
+    Example:
+        >>> loader = Loader(dataset, batch_size=32, image_size=(96, 96), seed=0, shuffle=True)
+        >>> loader.batch(1000).images.shape
+        (32, 96, 96, 3)
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        image_size: tuple[int, int],
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: str | Augmentation = "none",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not len(dataset):
+            raise DataError("A loader needs at least one example.")
+        if batch_size % world_size:
+            raise ValueError(f"batch_size {batch_size} is no multiple of world_size {world_size}")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
+        self.rank = rank
+        self.world_size = world_size
+        self._labels = {task.name: dataset.labels(task) for task in dataset.tasks}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches until every example was visited: the number of examples over the batch size."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Return this rank's part of the batch of `step`, which counts from 0 without end.
+
+        Raises:
+            DataError: a picture cannot be read; the message names it.
+        """
+        rows, positions = self.rows(step)
+        batch = self.empty_batch()
+        present = np.flatnonzero(rows >= 0)
+        for slot in present:
+            batch.images[slot] = self._picture(int(rows[slot]), int(positions[slot]))
+        for name, labels in self._labels.items():
+            batch.targets[name][present] = labels[rows[present]]
+            batch.weights[name][present] = 1
+        return batch
+
+    def empty_batch(self) -> Batch:
+        """Return a batch of padding, to know shapes and types without reading a picture."""
+        part = self.batch_size // self.world_size
+        return Batch(
+            np.zeros((part, *self.image_size, 3), np.uint8),
+            {name: np.zeros(part, np.int32) for name in self._labels},
+            {name: np.zeros(part, np.float32) for name in self._labels},
+        )
+
+    def rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which examples this rank's part of a batch holds, -1 for padding.
+
+        The second array is each slot's place in the stream, which seeds its augmentation.
+        """
+        part = self.batch_size // self.world_size
+        slots = np.arange(self.rank * part, (self.rank + 1) * part)
+        count = len(self.dataset)
+        if not self.shuffle:
+            positions = step % self.steps_per_epoch * self.batch_size + slots
+            return np.where(positions < count, positions, -1), positions
+        positions = step * self.batch_size + slots
+        epochs, places = positions // count, positions % count
+        rows = np.empty(part, np.int64)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            rows[chosen] = self._order(epoch)[places[chosen]]
+        return rows, positions
+
+    def batches(
+        self, start: int = 0, stop: int | None = None, *, threads: int = 1, processes: int = 0
+    ) -> Iterator[Batch]:
+        """Iterate over the batches of the steps `start` to `stop`, made ahead of time.
+
+        Args:
+            start: first step.
+            stop: step after the last; `None` never stops.
+            threads: batches made at a time, in each process.
+            processes: processes that make them; 0 = this one.
+        """
+        import grain
+
+        steps = grain.MapDataset.range(start, stop if stop is not None else 2**62)
+        ahead = grain.ReadOptions(
+            num_threads=max(1, threads), prefetch_buffer_size=max(1, threads) + _AHEAD
+        )
+        batches = steps.map(self.batch).to_iter_dataset(ahead)
+        if processes:
+            _parse_absl_flags()
+            options = grain.MultiprocessingOptions(
+                num_workers=processes, per_worker_buffer_size=_AHEAD
+            )
+            batches = batches.mp_prefetch(options)
+        yield from batches
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Worker processes compute the orders they need; a cache need not travel.
+        return {name: value for name, value in vars(self).items() if name != "_order"}
+
+    @functools.cached_property
+    def _order(self) -> Any:
+        # Two epochs: a batch may lie across a boundary.
+        return functools.lru_cache(maxsize=2)(self._epoch_order)
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self.seed, _ORDER, epoch))
+        return rng.permutation(len(self.dataset))
+
+    def _picture(self, row: int, position: int) -> Pixels:
+        try:
+            pixels = decode(self.dataset.read(row))
+        except DataError as error:
+            message = str(error)
+            path = str(self.dataset.root / self.dataset.paths[row])
+            raise DataError(message if path in message else f"{path}: {message}.") from None
+        rng = np.random.default_rng((self.seed, _VARIATION, position))
+        return self.augment(pixels, self.image_size, rng)
+
+
+def _parse_absl_flags() -> None:
+    # Grain's worker pool reads absl flags, which fail unless a program has parsed them.
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

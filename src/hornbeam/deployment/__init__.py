@@ -1,0 +1,1 @@
+"""The model leaves: artifacts that answer as it did."""

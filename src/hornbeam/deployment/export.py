@@ -1,0 +1,117 @@
+"""The trained model in files of other formats, each proved to answer as the model did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hornbeam.data.dataset import Task
+from hornbeam.errors import ConfigError, ContractError
+from hornbeam.storage import replacing, write_json
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability between the model and a float32 artifact."""
+
+
+def with_probabilities(model: keras.Model, tasks: Sequence[Task]) -> keras.Model:
+    """Return the model with a softmax on each output: what users of an artifact expect."""
+    import keras
+
+    outputs = model(model.input)
+    return keras.Model(
+        model.input,
+        {task.name: keras.layers.Softmax(name=f"{task.name}_probabilities")(outputs[task.name])
+         for task in tasks},
+        name=model.name,
+    )  # fmt: skip
+
+
+def export(
+    model: keras.Model,
+    tasks: Sequence[Task],
+    formats: Sequence[str],
+    directory: Path,
+    pictures: NDArray[np.uint8],
+    overwrite: bool,
+) -> dict[str, float]:
+    """Write artifacts and check them.
+
+    Args:
+        model: from uint8 pixels to logits by task.
+        tasks: its outputs.
+        formats: names among `keras`, `h5`.
+        directory: gets `model.keras`, `model.h5`, `bundle.json`.
+        pictures: uint8 `[n, height, width, 3]` to compare on.
+        overwrite: replace earlier files.
+
+    Returns:
+        By format, the largest difference of a probability between the model and the artifact.
+
+    Raises:
+        ConfigError: a file is there already.
+        ContractError: an artifact differs by more than `TOLERANCE`; it is kept as `….failed`.
+    """
+    paths = {name: directory / f"model.{name}" for name in formats}
+    there = [path for path in paths.values() if path.exists()]
+    if there and not overwrite:
+        raise ConfigError(f"{there[0]} exists already; choose another --out, or pass --overwrite.")
+    directory.mkdir(parents=True, exist_ok=True)
+    answering = with_probabilities(model, tasks)
+    expected = _answers(answering, tasks, pictures)
+    differences = {}
+    for name, path in paths.items():
+        with replacing(path) as temporary:
+            answering.save(temporary)
+        found = _answers(_LOADERS[name](path), tasks, pictures)
+        difference = max(float(np.abs(found[t.name] - expected[t.name]).max()) for t in tasks)
+        if not difference <= TOLERANCE:
+            failed = path.with_name(f"{path.name}.failed")
+            path.replace(failed)
+            raise ContractError(
+                f"{name}: the artifact's probabilities differ from the model's by up to "
+                f"{difference:.2g} (at most {TOLERANCE:g} is allowed); it is kept as {failed}."
+            )
+        differences[name] = difference
+    write_json(
+        directory / "bundle.json",
+        {
+            "input": {
+                "shape": [None, *pictures.shape[1:]], "dtype": "uint8", "color": "RGB",
+                "resize": "central crop to the aspect ratio, then area-averaged resize",
+            },
+            "output": "probabilities by task",
+            "tasks": {task.name: list(task.classes) for task in tasks},
+            "artifacts": {
+                name: {"file": paths[name].name, "largest_difference": differences[name]}
+                for name in formats
+            },
+            "compared_on": len(pictures),
+        },
+    )  # fmt: skip
+    return differences
+
+
+def _load_keras(path: Path) -> keras.Model:
+    import keras
+
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+_LOADERS: dict[str, Callable[[Path], keras.Model]] = {"keras": _load_keras, "h5": _load_keras}
+
+
+def _answers(
+    model: keras.Model, tasks: Sequence[Task], pictures: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float32]]:
+    outputs = model.predict_on_batch(pictures)
+    if not isinstance(outputs, dict):  # HDF5 keeps the order of outputs, not their names
+        listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        outputs = {task.name: output for task, output in zip(tasks, listed, strict=True)}
+    return {task.name: np.asarray(outputs[task.name], np.float32) for task in tasks}

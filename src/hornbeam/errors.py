@@ -1,0 +1,60 @@
+"""Every error that a user can cause, as a tree; each carries the exit code of its kind.
+
+HornbeamError            1   something failed
+├── ConfigError          2   an option, a configuration file or a recipe is wrong
+├── DataError            1   pictures, labels or folders are not what they should be
+├── ModelError           1   a network or its weights cannot be used
+├── RunError             1   a run directory lacks something or is damaged
+└── ContractError        3   an exported artifact does not answer as the model did
+
+A message is one sentence or two: what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HornbeamError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+    exit_code = 1
+
+
+class ConfigError(HornbeamError):
+    """An option, a configuration file or a recipe is wrong."""
+
+    exit_code = 2
+
+
+class DataError(HornbeamError):
+    """Pictures, labels or folders are not what they should be."""
+
+
+class ModelError(HornbeamError):
+    """A network or its weights cannot be used."""
+
+
+class RunError(HornbeamError):
+    """A run directory lacks something or is damaged."""
+
+
+class ContractError(HornbeamError):
+    """An exported artifact does not answer as the model did."""
+
+    exit_code = 3
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the choice nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def listing(names: Iterable[str], limit: int = 5) -> str:
+    """Join names for a sentence: `'a', 'b' and 3 more`."""
+    quoted = [f"'{name}'" for name in names]
+    if len(quoted) > limit:
+        return f"{', '.join(quoted[: limit - 1])} and {len(quoted) - limit + 1} more"
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))

@@ -1,0 +1,1 @@
+"""What the model is worth: predictions, statistics, the report."""

@@ -1,0 +1,250 @@
+"""The report of a run: one HTML file that needs nothing outside it.
+
+All text that comes from pictures, folders and options is escaped: a class may be called
+`<script>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hornbeam.data.images import central_box, decode, resize_box
+from hornbeam.errors import HornbeamError
+from hornbeam.evaluation.predictions import Predictions
+from hornbeam.evaluation.statistics import Scores, Share
+from hornbeam.storage import write_text
+
+_MISTAKES = 24
+"""Thumbnails of the most confident mistakes."""
+
+_MOST_CELLS = 40
+"""Classes up to which the confusion matrix is drawn."""
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2422; --soft: #5d6b66; --line: #d5dcd8; --leaf: #2f7d4f;
+  --clay: #b4552d; --paper: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ece9; --soft: #9aa8a2; --line: #39423e;
+  --leaf: #6fc492; --clay: #e08a5f; --paper: #151a18; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+.bar { position: relative; width: 8rem; height: .8rem; background: var(--line); display: inline-block;
+  vertical-align: middle; }
+.bar i { position: absolute; top: .3rem; height: .2rem; background: var(--leaf); }
+.bar b { position: absolute; top: 0; width: 2px; height: .8rem; background: var(--ink); }
+.matrix td, .matrix th { border: 1px solid var(--paper); text-align: center; min-width: 2rem; }
+.matrix th { font-weight: normal; } .matrix tr > th:first-child { text-align: right; }
+.shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }
+figure { margin: 0; font-size: .8rem; overflow-wrap: anywhere; } figure img { width: 100%; }
+.soft { color: var(--soft); } svg { max-width: 100%; height: auto; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+
+
+def write_report(
+    path: Path, name: str, config: dict[str, Any], predictions: Predictions,
+    all_scores: list[Scores], metrics_file: Path,
+) -> None:  # fmt: skip
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        name: of the run.
+        config: its options.
+        predictions: of the pictures that judge.
+        all_scores: of every task.
+        metrics_file: `metrics.csv` of the training.
+    """
+    splits = " and ".join(predictions.dataset.splits) or "given"
+    parts = [f"<h1>{escape(name)}</h1>"]
+    for scores in all_scores:
+        several = f" ({escape(scores.task.name)})" if len(all_scores) > 1 else ""
+        parts += [
+            f"<p><strong>{scores.accuracy.value:.1%} of {scores.accuracy.trials} {escape(splits)} "
+            f"pictures were named right{several}.</strong> {escape(scores.advice)}"
+            f"{_optimism(splits)}</p>",
+            f"<h2>Classes{several}</h2>{_classes(scores)}",
+            f"<h2>Confusion{several}</h2>{_confusion(scores)}",
+            f"<h2>Most confident mistakes{several}</h2>{_mistakes(predictions, scores)}",
+        ]
+    parts += [f"<h2>Training</h2>{_curves(metrics_file)}", f"<h2>Options</h2>{_options(config)}"]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(name)} – Hornbeam</title><style>{_STYLE}</style><body>"
+        f"{''.join(parts)}</body></html>\n"
+    )
+    write_text(path, page)
+
+
+def _optimism(splits: str) -> str:
+    if "validation" not in splits:
+        return ""
+    return (
+        " The validation pictures also chose the best epoch, so the accuracy on new pictures is "
+        "likely a little lower; a test folder would tell."
+    )
+
+
+def _classes(scores: Scores) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(c.name)}<td>{c.recall.trials}<td>{_interval(c.recall)}"
+        f"<td>{_interval(c.precision)}<td>{c.f1:.3f}</tr>"
+        for c in scores.classes
+    )
+    return (
+        "<p class=soft>Recall: share of a class's pictures that were named right. Precision: share of "
+        "the answers of that name that were right. Bars show 95 % intervals.</p><div class=scroll>"
+        "<table><tr><th>class<th>pictures<th>recall<th>precision<th>F1</tr>"
+        f"{rows}</table></div>"
+    )
+
+
+def _interval(share: Share) -> str:
+    if not share.trials:
+        return "–"
+    low, high = share.interval
+    return (
+        f"{share.value:.1%} <span class=soft>({low:.1%} to {high:.1%})</span> "
+        f'<span class=bar><i style="left:{low:.1%};width:{high - low:.1%}"></i>'
+        f'<b style="left:{share.value * 0.98:.1%}"></b></span>'
+    )
+
+
+def _confusion(scores: Scores) -> str:
+    names, matrix = scores.task.classes, scores.confusion
+    if len(names) > _MOST_CELLS:
+        return f"<p>The matrix of {len(names)} classes is too large to draw.</p>{_pairs(scores)}"
+    head = "".join(f"<th>{escape(name)}" for name in names)
+    body = ""
+    for i, name in enumerate(names):
+        total = max(1, int(matrix[i].sum()))
+        cells = ""
+        for j, count in enumerate(matrix[i].tolist()):
+            colour = "var(--leaf)" if i == j else "var(--clay)"
+            strength = round(80 * count / total + 12 * (count > 0))
+            cells += (
+                f'<td style="background:color-mix(in srgb,{colour} {strength}%,transparent)" '
+                f'title="{escape(name)} named {escape(names[j])}">{count or ""}'
+            )
+        body += f"<tr><th>{escape(name)}{cells}</tr>"
+    return (
+        "<p class=soft>Rows: what it is. Columns: what it was named.</p><div class=scroll>"
+        f"<table class=matrix><tr><th>{head}</tr>{body}</table></div>"
+    )
+
+
+def _pairs(scores: Scores, count: int = 20) -> str:
+    """The most frequent confusions, in words."""
+    wrong = scores.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+    names = scores.task.classes
+    rows = "".join(
+        f"<tr><td>{escape(names[i])} named {escape(names[j])}<td>{wrong[i, j]}</tr>"
+        for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[i, j]
+    )
+    return f"<table>{rows}</table>"
+
+
+def _mistakes(predictions: Predictions, scores: Scores) -> str:
+    task = scores.task
+    labels, predicted = predictions.dataset.labels(task), predictions.predicted(task)
+    confidence = predictions.probabilities(task).max(axis=1)
+    wrong = np.flatnonzero(labels != predicted)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    if not len(worst):
+        return "<p>There are none.</p>"
+    figures = "".join(
+        f"<figure>{_thumbnail(predictions, int(row))}<figcaption>"
+        f"<b>{escape(task.classes[labels[row]])}</b>, named "
+        f"<b>{escape(task.classes[predicted[row]])}</b> ({confidence[row]:.0%})<br>"
+        f"<span class=soft>{escape(predictions.dataset.paths[row])}</span></figcaption></figure>"
+        for row in worst
+    )
+    return f"<p class=soft>{len(wrong)} in all.</p><div class=shots>{figures}</div>"
+
+
+def _thumbnail(predictions: Predictions, row: int, side: int = 144) -> str:
+    try:
+        pixels = decode(predictions.dataset.read(row))
+    except HornbeamError:
+        return "<p class=soft>(the picture is gone)</p>"
+    small = resize_box(pixels, central_box(*pixels.shape[:2], (side, side)), (side, side))
+    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    data = base64.b64encode(jpeg.tobytes()).decode()
+    return f'<img alt="" width={side} height={side} src="data:image/jpeg;base64,{data}">'
+
+
+def _curves(metrics_file: Path) -> str:
+    """Loss and accuracy against the step, as drawings."""
+    if not metrics_file.is_file():
+        return "<p>There are no curves.</p>"
+    with metrics_file.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if f"val_{name}" in rows[0] and "cross_entropy" not in name]
+    steps = [float(row["step"]) for row in rows]
+    return "".join(
+        _plot(name, steps, [float(r[name]) for r in rows], [float(r[f"val_{name}"]) for r in rows])
+        for name in names
+    )
+
+
+def _plot(name: str, steps: list[float], training: list[float], validation: list[float]) -> str:
+    width, height, margin = 460, 220, 44
+    finite = [v for v in training + validation if math.isfinite(v)] or [0.0]
+    low, high = min(0.0, *finite), max(*finite, 1e-9)
+    high = 1.0 if "accuracy" in name else high
+
+    def place(step: float, value: float) -> str:
+        x = margin + (width - 2 * margin) * step / steps[-1]
+        y = height - margin + (2 * margin - height) * (value - low) / (high - low)
+        return f"{x:.1f},{y:.1f}"
+
+    def line(values: list[float], colour: str) -> str:
+        points = [place(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
+        dots = "".join(
+            '<circle cx="{}" cy="{}" r="2.5"/>'.format(*point.split(",")) for point in points
+        )
+        return (
+            f'<g fill="{colour}"><polyline points="{" ".join(points)}" fill="none" '
+            f'stroke="{colour}" stroke-width="2"/>{dots}</g>'
+        )
+
+    ticks = "".join(
+        f'<text x="{margin - 6}" y="{float(place(0, v).split(",")[1]) + 4}" text-anchor="end">{v:.3g}'
+        f'</text><line x1="{margin}" x2="{width - margin}" y1="{place(0, v).split(",")[1]}" '
+        f'y2="{place(0, v).split(",")[1]}" stroke="var(--line)"/>'
+        for v in np.linspace(low, high, 5).tolist()
+    )
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" font-size="12" fill="var(--soft)" '
+        f'role="img" aria-label="{escape(name)}"><text x="{margin}" y="20" font-size="14" '
+        f'fill="var(--ink)">{escape(name)}</text>'
+        f'<text x="{width - margin}" y="20" text-anchor="end" fill="var(--leaf)">validation</text>'
+        f'<text x="{width - margin - 75}" y="20" text-anchor="end" fill="var(--clay)">training</text>'
+        f'{ticks}{line(training, "var(--clay)")}{line(validation, "var(--leaf)")}'
+        f'<text x="{width - margin}" y="{height - 16}" text-anchor="end">step {steps[-1]:.0f}</text>'
+        "</svg>"
+    )
+
+
+def _options(config: dict[str, Any]) -> str:
+    lines = "\n".join(f"{key}: {value}" for key, value in config.items())
+    return (
+        "<p class=soft>To repeat the run: <code>hornbeam train --config config.yaml</code>, with the "
+        f"file of the run's folder.</p><pre>{escape(lines)}</pre>"
+    )

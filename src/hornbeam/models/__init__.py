@@ -1,0 +1,1 @@
+"""Networks: the zoo, classifiers, and weights from elsewhere."""

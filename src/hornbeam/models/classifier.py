@@ -1,0 +1,207 @@
+"""The Classifier: a plain Keras model from uint8 pixels to logits, one named output per task.
+
+Normalisation is inside, so that pixels travel to the device as bytes and no one can prepare them
+wrongly later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hornbeam.errors import ConfigError
+from hornbeam.models.zoo import Architecture, Normalization
+
+if TYPE_CHECKING:
+    import keras
+
+BACKBONE = "backbone"
+"""Name of the layer of a classifier that is the network without its head."""
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+class Target(Protocol):
+    """What a model must know of a task."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
+def build_classifier(
+    architecture: Architecture,
+    image_size: tuple[int, int],
+    targets: Sequence[Target],
+    *,
+    weights: str | None = None,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Build a classifier: normalisation, backbone, average pooling, dropout, one Dense per task.
+
+    Args:
+        architecture: of the backbone.
+        image_size: (height, width) in pixels.
+        targets: the tasks.
+        weights: `imagenet`, or `None` for random ones.
+        dropout: share of the pooled features that training drops, in [0, 1).
+
+    Returns:
+        A model from uint8 `[batch, height, width, 3]` (RGB) to a dictionary of float32 logits
+        `[batch, classes]` by task.
+    """
+    import keras
+    from keras import layers
+
+    backbone = architecture.build_backbone(image_size, weights)
+    backbone.name = BACKBONE
+    inputs = keras.Input((*image_size, 3), dtype="uint8", name="image")
+    features = backbone(_normalize(inputs, architecture.normalization))
+    features = layers.GlobalAveragePooling2D(name="pool")(features)
+    features = layers.Dropout(dropout, name="dropout")(features)
+    logits = {
+        # Logits stay float32 in mixed precision: a softmax over bfloat16 loses close answers.
+        target.name: layers.Dense(len(target.classes), dtype="float32", name=target.name)(features)
+        for target in targets
+    }
+    return keras.Model(inputs, logits, name=architecture.name)
+
+
+def adapt_user_model(
+    build: Callable[..., Any], image_size: tuple[int, int], targets: Sequence[Target]
+) -> keras.Model:
+    """Call a recipe's `build_model(input_shape, targets)` and check what it returns.
+
+    The model may take uint8 or float pixels, 0 to 255, and give logits: one output, or a dictionary
+    by task. A softmax at its end, as older projects had it, is taken off.
+
+    Raises:
+        ConfigError: the function or its model does not fit; the message says how.
+    """
+    import keras
+
+    shape = (*image_size, 3)
+    built = call_flexibly(build, input_shape=shape, targets=tuple(targets))
+    where = f"The model of {build.__name__}()"
+    if not isinstance(built, keras.Model):
+        raise ConfigError(f"{where} is of type {type(built).__name__}; expected a keras.Model.")
+    if not built.built or not hasattr(built, "input_shape"):
+        raise ConfigError(f"{where} has no input yet; begin it with keras.Input(input_shape).")
+    if isinstance(built.input, (list, tuple, dict)) and len(built.inputs) != 1:
+        raise ConfigError(f"{where} has {len(built.inputs)} inputs; expected one, the pixels.")
+    if tuple(built.inputs[0].shape[1:]) != shape:
+        raise ConfigError(
+            f"{where} takes pictures of shape {tuple(built.inputs[0].shape[1:])}; expected {shape}, "
+            "the input_shape that it was given."
+        )
+    built = _without_softmax(built)
+    inputs = keras.Input(shape, dtype="uint8", name="image")
+    pixels = inputs
+    if keras.backend.standardize_dtype(built.inputs[0].dtype) != "uint8":
+        pixels = keras.layers.Rescaling(1.0, dtype="float32", name="as_float")(inputs)
+    outputs = built(pixels)
+    if not isinstance(outputs, dict):
+        listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        if len(listed) != len(targets):
+            raise ConfigError(f"{where} has {len(listed)} outputs for {len(targets)} tasks.")
+        outputs = {target.name: output for target, output in zip(targets, listed, strict=True)}
+    if set(outputs) != {target.name for target in targets}:
+        names = ", ".join(target.name for target in targets)
+        raise ConfigError(f"{where} names its outputs {', '.join(outputs)}; expected {names}.")
+    for target in targets:
+        expected, found = (None, len(target.classes)), tuple(outputs[target.name].shape)
+        if found != expected:
+            raise ConfigError(
+                f"{where} gives logits of shape {found} for '{target.name}'; expected {expected}, "
+                "one per class."
+            )
+    logits = {
+        target.name: keras.layers.Identity(dtype="float32", name=target.name)(outputs[target.name])
+        for target in targets
+    }
+    return keras.Model(inputs, logits, name=built.name)
+
+
+def freeze_backbone(model: keras.Model) -> None:
+    """Keep the backbone as it is: no gradients, and batch normalisation in inference mode.
+
+    Setting `trainable` does both; calling the backbone with `training=False` does not, because
+    under `fit` Keras 3.15 replaces it by `True`.
+
+    Raises:
+        ConfigError: the model has no backbone of that name.
+    """
+    if BACKBONE not in {layer.name for layer in model.layers}:
+        raise ConfigError(
+            f"--freeze backbone: the recipe's model has no layer named '{BACKBONE}'; name the part "
+            "that is to stay so, or pass --freeze none."
+        )
+    model.get_layer(BACKBONE).trainable = False
+
+
+def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
+    """Call a user's function with those of the offered arguments that it takes.
+
+    Arguments are matched by name; required ones of other names get the offered values in order.
+    """
+    import inspect
+
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return function(**offered)
+    named = {p.name: offered.pop(p.name) for p in parameters if p.name in offered}
+    rest = [p for p in parameters if p.name not in named and p.default is p.empty]
+    rest = [p for p in rest if p.kind is not p.VAR_POSITIONAL]
+    if len(rest) > len(offered):
+        raise ConfigError(
+            f"{function.__name__}() wants '{rest[len(offered)].name}', which Hornbeam does not give; "
+            "it gives input_shape and targets."
+        )
+    values = dict(zip((p.name for p in rest), offered.values(), strict=False))
+    return function(**named, **values)
+
+
+def _normalize(pixels: Any, normalization: Normalization) -> Any:
+    from keras import layers, ops
+
+    scale: float | list[float] = 1.0
+    offset: float | list[float] = 0.0
+    if normalization == "signed":
+        scale, offset = 1 / 127.5, -1.0
+    elif normalization == "torch":
+        scale = [1 / (255 * deviation) for deviation in _IMAGENET_DEVIATION]
+        offset = [-m / d for m, d in zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True)]
+    elif normalization == "caffe":
+        scale, offset = [1.0] * 3, [-mean for mean in _CAFFE_MEAN_BGR]
+        pixels = ops.flip(pixels, -1)  # RGB to BGR
+    # In float32 whatever the precision: bfloat16 would round away an eighth of the grey levels.
+    return layers.Rescaling(scale, offset, dtype="float32", name="normalize")(pixels)
+
+
+def _without_softmax(model: keras.Model) -> keras.Model:
+    """Return the model with a closing softmax or sigmoid taken off each output."""
+    import keras
+    from keras import activations, layers
+
+    closing = (activations.softmax, activations.sigmoid)
+    cut = False
+    tensors = []
+    for tensor in model.outputs:
+        layer = tensor._keras_history.operation
+        activation = getattr(layer, "activation", None)
+        if isinstance(layer, layers.Softmax) or (
+            isinstance(layer, layers.Activation) and activation in closing
+        ):
+            tensors.append(layer.input)
+            cut = True
+        else:
+            if activation in closing:
+                layer.activation = activations.linear
+            tensors.append(tensor)
+    if not cut:
+        return model
+    return keras.Model(model.inputs, tensors if len(tensors) > 1 else tensors[0], name=model.name)

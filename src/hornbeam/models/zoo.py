@@ -1,0 +1,189 @@
+"""The networks by name: those of `keras.applications`, and a compact one of ours.
+
+A table of facts, so that `hornbeam models` answers without loading Keras. Parameters count the
+backbone, without a head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
+
+from hornbeam.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras
+
+Normalization = Literal["signed", "caffe", "torch", "inside"]
+"""What a network's pixels must look like (the `mode` of Keras' `preprocess_input`):
+
+`signed` from -1 to 1; `caffe` BGR less the ImageNet mean; `torch` standardised by ImageNet's mean and
+deviation; `inside` from 0 to 255, because the network does it itself.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What is known about a network before it is built.
+
+    Attributes:
+        name: in the zoo.
+        parameters: of the backbone.
+        size: side of the pictures that it was designed for, in pixels.
+        smallest: side below which it cannot be built.
+        normalization: see `Normalization`.
+        constructor: its function in `keras.applications`; empty for our own.
+        width: factor on the channels (MobileNet's `alpha`), where there are several.
+    """
+
+    name: str
+    parameters: int
+    size: int
+    smallest: int
+    normalization: Normalization
+    constructor: str = ""
+    width: float | None = None
+
+    @property
+    def has_imagenet_weights(self) -> bool:
+        """Whether Keras distributes weights trained on ImageNet."""
+        return bool(self.constructor)
+
+    def build_backbone(self, image_size: tuple[int, int], weights: str | None) -> keras.Model:
+        """Build the network without its head.
+
+        Args:
+            image_size: (height, width) in pixels.
+            weights: `imagenet` for those that Keras distributes, or `None` for random ones.
+
+        Returns:
+            A model from float32 `[batch, height, width, 3]`, normalised, to a feature map.
+
+        Raises:
+            ConfigError: the network cannot take pictures that small.
+        """
+        if min(image_size) < self.smallest:
+            raise ConfigError(
+                f"--image-size {image_size[0]}x{image_size[1]} is too small for {self.name}, which "
+                f"takes pictures from {self.smallest} pixels on; its usual size is {self.size}."
+            )
+        shape = (*image_size, 3)
+        if not self.constructor:
+            from hornbeam.models.compact import compact_backbone
+
+            return compact_backbone(shape)
+        import keras
+
+        build = getattr(keras.applications, self.constructor)
+        arguments: dict[str, Any] = {} if self.width is None else {"alpha": self.width}
+        if "include_preprocessing" in inspect.signature(build).parameters:
+            arguments["include_preprocessing"] = True
+        return build(include_top=False, input_shape=shape, weights=weights, **arguments)
+
+
+def _family(
+    normalization: Normalization,
+    members: dict[str, tuple[str, int]],
+    size: int = 224,
+    smallest: int = 32,
+) -> list[Architecture]:
+    return [
+        Architecture(name, parameters, size, smallest, normalization, constructor)
+        for name, (constructor, parameters) in members.items()
+    ]
+
+
+def _widths(name: str, constructor: str, parameters: dict[float, int]) -> list[Architecture]:
+    return [
+        Architecture(
+            name if width == 1 else f"{name}_{round(width * 100):03}",
+            count, 224, 32, "signed", constructor, width,
+        )
+        for width, count in parameters.items()
+    ]  # fmt: skip
+
+
+_ALL = [
+    Architecture("compact", 487_024, 64, 32, "signed"),
+    *_widths(
+        "mobilenet", "MobileNet", {0.25: 218_544, 0.5: 829_536, 0.75: 1_832_976, 1: 3_228_864}
+    ),
+    *_widths(
+        "mobilenet_v2", "MobileNetV2",
+        {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1: 2_257_984, 1.3: 3_766_048,
+         1.4: 4_363_712},
+    ),
+    *_family("inside", {
+        "mobilenet_v3_small": ("MobileNetV3Small", 939_120),
+        "mobilenet_v3_large": ("MobileNetV3Large", 2_996_352),
+        "efficientnet_b0": ("EfficientNetB0", 4_049_571),
+    }),
+    *_family("inside", {"efficientnet_b1": ("EfficientNetB1", 6_575_239)}, 240),
+    *_family("inside", {"efficientnet_b2": ("EfficientNetB2", 7_768_569)}, 260),
+    *_family("inside", {"efficientnet_b3": ("EfficientNetB3", 10_783_535)}, 300),
+    *_family("inside", {"efficientnet_b4": ("EfficientNetB4", 17_673_823)}, 380),
+    *_family("inside", {"efficientnet_b5": ("EfficientNetB5", 28_513_527)}, 456),
+    *_family("inside", {"efficientnet_b6": ("EfficientNetB6", 40_960_143)}, 528),
+    *_family("inside", {"efficientnet_b7": ("EfficientNetB7", 64_097_687)}, 600),
+    *_family("inside", {"efficientnet_v2_b0": ("EfficientNetV2B0", 5_919_312)}),
+    *_family("inside", {"efficientnet_v2_b1": ("EfficientNetV2B1", 6_931_124)}, 240),
+    *_family("inside", {"efficientnet_v2_b2": ("EfficientNetV2B2", 8_769_374)}, 260),
+    *_family("inside", {"efficientnet_v2_b3": ("EfficientNetV2B3", 12_930_622)}, 300),
+    *_family("inside", {"efficientnet_v2_s": ("EfficientNetV2S", 20_331_360)}, 384),
+    *_family("inside", {
+        "efficientnet_v2_m": ("EfficientNetV2M", 53_150_388),
+        "efficientnet_v2_l": ("EfficientNetV2L", 117_746_848),
+    }, 480),
+    *_family("inside", {
+        "convnext_tiny": ("ConvNeXtTiny", 27_820_128),
+        "convnext_small": ("ConvNeXtSmall", 49_454_688),
+        "convnext_base": ("ConvNeXtBase", 87_566_464),
+        "convnext_large": ("ConvNeXtLarge", 196_230_336),
+        "convnext_xlarge": ("ConvNeXtXLarge", 348_147_968),
+    }),
+    *_family("torch", {
+        "densenet121": ("DenseNet121", 7_037_504),
+        "densenet169": ("DenseNet169", 12_642_880),
+        "densenet201": ("DenseNet201", 18_321_984),
+    }),
+    *_family("signed", {
+        "inception_v3": ("InceptionV3", 21_802_784),
+        "inception_resnet_v2": ("InceptionResNetV2", 54_336_736),
+    }, 299, 75),
+    *_family("signed", {"xception": ("Xception", 20_861_480)}, 299, 71),
+    *_family("signed", {"nasnet_mobile": ("NASNetMobile", 4_269_716)}),
+    *_family("signed", {"nasnet_large": ("NASNetLarge", 84_916_818)}, 331),
+    *_family("caffe", {
+        "resnet50": ("ResNet50", 23_587_712),
+        "resnet101": ("ResNet101", 42_658_176),
+        "resnet152": ("ResNet152", 58_370_944),
+        "vgg16": ("VGG16", 14_714_688),
+        "vgg19": ("VGG19", 20_024_384),
+    }),
+    *_family("signed", {
+        "resnet50_v2": ("ResNet50V2", 23_564_800),
+        "resnet101_v2": ("ResNet101V2", 42_626_560),
+        "resnet152_v2": ("ResNet152V2", 58_331_648),
+    }),
+]  # fmt: skip
+
+ZOO: dict[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the network of this name; `MobileNetV2` and `mobilenet-v2` are found too.
+
+    Raises:
+        ConfigError: there is none; the nearest name is suggested.
+    """
+    plain = {_plain(known): architecture for known, architecture in ZOO.items()}
+    if _plain(name) in plain:
+        return plain[_plain(name)]
+    raise ConfigError(
+        f"There is no model '{name}'.{did_you_mean(name, ZOO)} `hornbeam models` lists all."
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

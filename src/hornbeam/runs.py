@@ -1,0 +1,205 @@
+"""The run directory: everything about one training; every other command takes one.
+
+    config.yaml        the options, complete: `hornbeam train --config` repeats the run
+    dataset.json       where the pictures are, tasks and classes, counts, fingerprint
+    dataset.parquet    every picture with its split and labels
+    classes.txt        the class names, one a line
+    environment.json   versions, machine, device, command line
+    recipe.py          the user's own file, where there was one
+    checkpoints/       step-00001200/…, best → …, last → …
+    metrics.csv        one line per validation
+    tensorboard/       the same as curves
+    log.jsonl          what happened, with times
+    model.keras        the best weights, pixels to logits, float32
+    predictions.parquet   one row per held-out picture
+    report.html        what the model is worth
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hornbeam.data.dataset import Dataset, Task
+from hornbeam.errors import ConfigError, RunError, did_you_mean
+from hornbeam.recipe import Recipe
+from hornbeam.storage import replacing, write_bytes, write_json, write_text
+
+if TYPE_CHECKING:
+    import keras
+
+_RUNS = Path("runs")
+_MARK = "config.yaml"
+"""The file by which a directory is known to be a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Return an existing run.
+
+        Raises:
+            ConfigError: `path` is no run directory.
+        """
+        if (path / _MARK).is_file():
+            return cls(path)
+        if path.exists():
+            raise ConfigError(f"{path} is not a run directory: it has no {_MARK}.")
+        parent = path.parent
+        near = [str(p) for p in parent.iterdir() if (p / _MARK).exists()] if parent.is_dir() else []
+        raise ConfigError(f"The run {path} does not exist.{did_you_mean(str(path), near)}")
+
+    @classmethod
+    def create(cls, path: Path | None, name: str, overwrite: bool) -> Run:
+        """Make a run directory: `path`, else the first free of `runs/<name>-1`, `-2`, ….
+
+        Raises:
+            ConfigError: see `require_free`.
+        """
+        if path is not None:
+            require_free(path, overwrite)
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+            return cls(path)
+        _RUNS.mkdir(exist_ok=True)
+        number = 1
+        while True:
+            candidate = _RUNS / f"{name}-{number}"
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            return cls(candidate)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page."""
+        return self.path / "report.html"
+
+    def write_setup(
+        self, config: dict[str, Any], dataset: Dataset, environment: dict[str, Any],
+        skipped: dict[str, str], recipe: Recipe | None,
+    ) -> None:  # fmt: skip
+        """Record what is trained, on what, and where. The mark of a run is written last."""
+        import yaml
+
+        dataset.save(self.path / "dataset.parquet")
+        summary = {
+            "root": str(dataset.root.absolute()),
+            "fingerprint": dataset.fingerprint(),
+            "examples": len(dataset),
+            "tasks": [dataclasses.asdict(task) for task in dataset.tasks],
+            "counts": {task.name: dataset.counts(task) for task in dataset.tasks},
+            "skipped": skipped,
+        }
+        write_json(self.path / "dataset.json", summary)
+        for task in dataset.tasks:
+            # One file, or one a task; names with line ends are whole in dataset.json.
+            file = "classes.txt" if len(dataset.tasks) == 1 else f"classes-{task.name}.txt"
+            write_text(self.path / file, "".join(f"{name}\n" for name in task.classes))
+        write_json(self.path / "environment.json", environment)
+        if recipe:
+            write_bytes(self.path / "recipe.py", recipe.path.read_bytes())
+        write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def config(self) -> dict[str, Any]:
+        """Return the options of the training.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        import yaml
+
+        try:
+            return dict(yaml.safe_load((self.path / _MARK).read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"{self.path / _MARK} cannot be read ({error}).") from None
+
+    def image_size(self) -> tuple[int, int]:
+        """Return (height, width) of the pictures that the model takes."""
+        height, width = self.config()["image_size"]
+        return height, width
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Return what the model was trained to tell."""
+        return tuple(
+            Task(task["name"], tuple(task["classes"])) for task in self._summary()["tasks"]
+        )
+
+    def dataset(self) -> Dataset:
+        """Return the pictures of the training and of its held-out splits."""
+        root = Path(self._summary()["root"])
+        if not root.is_dir():
+            raise RunError(
+                f"The pictures of {self.path} are no longer at {root}; name their folder after the run."
+            )
+        return Dataset.load(self.path / "dataset.parquet", root, self.tasks())
+
+    def save_model(self, model: keras.Model) -> None:
+        """Write `model.keras`, which plain Keras loads."""
+        with replacing(self.path / "model.keras") as temporary:
+            model.save(temporary)
+
+    def load_model(self) -> keras.Model:
+        """Load `model.keras`; Keras' backend must be chosen before.
+
+        Raises:
+            RunError: the training has not finished, or the file is damaged.
+        """
+        import keras
+
+        path = self.path / "model.keras"
+        if not path.is_file():
+            raise RunError(f"{self.path} has no model.keras: its training did not finish.")
+        recipe = self.path / "recipe.py"
+        if recipe.is_file():
+            Recipe.load(recipe)  # registers layers of its own
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises many kinds for a damaged file
+            raise RunError(f"{path} cannot be loaded ({' '.join(str(error).split())}).") from None
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Add a line to `log.jsonl`."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **facts})
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _summary(self) -> dict[str, Any]:
+        path = self.path / "dataset.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}).") from None
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Check, before any work, that a run can be made at `path`.
+
+    Raises:
+        ConfigError: something is there, and `overwrite` is off or it is not a run.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / _MARK).is_file():
+        raise ConfigError(f"--run {path}: there is something that is no run; choose another place.")
+    if not overwrite:
+        raise ConfigError(
+            f"--run {path}: a run is there already; choose another place, or pass --overwrite to "
+            "replace it."
+        )

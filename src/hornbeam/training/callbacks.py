@@ -1,0 +1,201 @@
+"""What is noted and shown while a model trains; one callback per idea.
+
+An "epoch" of Keras is one validation interval here. `Clock` comes first: it counts, and mends the
+validation loss that all others then read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hornbeam import console
+from hornbeam.storage import write_text
+
+Logs = dict[str, float]
+
+
+class Clock(keras.callbacks.Callback):  # type: ignore[misc]
+    """Count steps and seconds, stop at the last step, and mend the validation loss.
+
+    Keras weighs the loss of every batch alike, padding included; the cross-entropy metric counts
+    each picture once, and takes its place.
+
+    Args:
+        total_steps: of the whole training.
+        batch_size: pictures per step.
+    """
+
+    def __init__(self, total_steps: int, batch_size: int) -> None:
+        super().__init__()
+        self.total_steps = total_steps
+        self.batch_size = batch_size
+        self.step = 0
+        self.training_seconds = 0.0
+        self.pictures_per_second = 0.0
+        self._started = 0.0
+        self._first_step = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Start the watch."""
+        self._started, self._first_step = time.perf_counter(), self.step
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Count one step."""
+        self.step += 1
+        self._read_watch()
+        if self.step >= self.total_steps:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Stop the watch: validation is not training."""
+        self.training_seconds += time.perf_counter() - self._started
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Replace `val_loss` and add learning rate and speed to the logs."""
+        if logs is None:
+            return
+        exact = [v for k, v in logs.items() if k.startswith("val_") and k.endswith("cross_entropy")]
+        logs["val_loss"] = float(sum(exact))
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["pictures_per_second"] = round(self.pictures_per_second, 1)
+
+    def _read_watch(self) -> None:
+        elapsed = time.perf_counter() - self._started
+        self.pictures_per_second = (self.step - self._first_step) * self.batch_size / elapsed
+
+
+class Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Show a live line on a terminal, and one plain line per validation anywhere.
+
+    Args:
+        clock: knows step and speed.
+        epochs: number of validation intervals.
+        advance: moves the live line.
+    """
+
+    def __init__(self, clock: Clock, epochs: int, advance: console.Advance) -> None:
+        super().__init__()
+        self._clock = clock
+        self._epochs = epochs
+        self._advance = advance
+        self._shown = 0.0
+        self._started = 0.0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Note the start."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Move the live line; write its text anew a few times a second."""
+        now = time.perf_counter()
+        if now - self._shown < 0.25:
+            self._advance(1)
+            return
+        self._shown = now
+        parts = [f"{k} {float(v):.3f}" for k, v in (logs or {}).items() if "cross_entropy" not in k]
+        self._advance(1, "  ".join([*parts, f"{self._clock.pictures_per_second:.0f} pictures/s"]))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Print the interval's line."""
+        hidden = ("cross_entropy", "learning_rate", "pictures_per_second")
+        values = [
+            f"{name} {float(value):.4f}"
+            for name, value in (logs or {}).items()
+            if not name.endswith(hidden)
+        ]
+        elapsed = time.perf_counter() - self._started
+        left = elapsed / self._clock.step * (self._clock.total_steps - self._clock.step)
+        console.say(
+            "  ".join([
+                f"epoch {epoch + 1}/{self._epochs}", *values,
+                f"{self._clock.pictures_per_second:.0f} pictures/s", f"{_duration(left)} left",
+            ])
+        )  # fmt: skip
+
+
+class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
+    """Write `metrics.csv`, one line per validation, each time whole.
+
+    Args:
+        path: of the file.
+        clock: knows step and seconds.
+        log: is told the same.
+    """
+
+    def __init__(self, path: Path, clock: Clock, log: Callable[..., None]) -> None:
+        super().__init__()
+        self._path = path
+        self._clock = clock
+        self._log = log
+        self._rows: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Add a line."""
+        row = {
+            "epoch": epoch + 1,
+            "step": self._clock.step,
+            "pictures": self._clock.step * self._clock.batch_size,
+            "seconds": round(self._clock.training_seconds, 2),
+            **{name: round(float(value), 6) for name, value in (logs or {}).items()},
+        }
+        self._rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self._path, text.getvalue())
+        self._log("validation", **row)
+
+
+class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
+    """Write curves for TensorBoard, on any backend: `loss/train`, `loss/validation`, ….
+
+    Args:
+        directory: of the event files.
+        clock: knows the step, which is the curves' x axis.
+    """
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        super().__init__()
+        from tensorboardX import SummaryWriter
+
+        self._clock = clock
+        self._writer = SummaryWriter(str(directory))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write one point of every curve, at once readable."""
+        for name, value in (logs or {}).items():
+            if name in ("learning_rate", "pictures_per_second"):
+                tag = name
+            elif name.startswith("val_"):
+                tag = f"{name.removeprefix('val_')}/validation"
+            else:
+                tag = f"{name}/train"
+            self._writer.add_scalar(tag, float(value), self._clock.step)
+        self._writer.flush()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def validation_score(logs: Logs) -> tuple[float, float]:
+    """Return what makes one validation better than another: accuracy, then a lower loss.
+
+    Over several tasks the accuracies are averaged.
+    """
+    accuracies = [v for k, v in logs.items() if k.startswith("val_") and k.endswith("accuracy")]
+    return sum(accuracies) / max(1, len(accuracies)), -logs["val_loss"]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

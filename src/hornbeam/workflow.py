@@ -1,0 +1,314 @@
+"""Each command as one function, read from top to bottom: from the pictures to the result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hornbeam import backend, console
+from hornbeam.config import (
+    EvaluateOptions,
+    ExportOptions,
+    ModelsOptions,
+    PredictOptions,
+    SampleOptions,
+    TrainOptions,
+)
+from hornbeam.data import checks, sample, sources, splits
+from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from hornbeam.data.loader import Loader
+from hornbeam.errors import ConfigError
+from hornbeam.evaluation.statistics import Scores
+from hornbeam.models.zoo import ZOO, Architecture, find_architecture
+from hornbeam.recipe import Recipe
+from hornbeam.runs import Run, require_free
+
+if TYPE_CHECKING:
+    import keras
+
+    from hornbeam.evaluation.predictions import Predictions
+
+_DEFAULT_SIZE = 224
+"""Side of the pictures for a recipe's model, which has no size of its own."""
+
+
+def draw_sample(options: SampleOptions) -> None:
+    """Draw a small dataset to try things on."""
+    try:
+        count = sample.draw_sample(
+            options.directory, options.per_class, options.size, options.seed
+        )
+    except FileExistsError:
+        raise ConfigError(f"{options.directory} exists already and is not empty.") from None
+    console.say(
+        f"{count} pictures of {len(sample.SHAPES)} classes are in {options.directory}; "
+        f"now: hornbeam train {options.directory}"
+    )
+
+
+def train(options: TrainOptions) -> Run:
+    """Train a classifier on a folder of pictures, and say what it is worth."""
+    if options.run is not None:
+        require_free(options.run, options.overwrite)
+    backend.select_backend(options.backend)
+    threads = options.threads or backend.cores()
+
+    # Pictures: listed, split, each one read once.
+    dataset = sources.open_folder(options.data)
+    dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
+    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    _tell_skipped(skipped)
+
+    # The network. From here on Keras is imported.
+    options = options.resolved()
+    recipe = Recipe.load(options.recipe) if options.recipe else None
+    architecture = find_architecture(options.model) if options.model else None
+    size = architecture.size if architecture else _DEFAULT_SIZE
+    image_size = options.image_size or (size, size)
+    precision = backend.resolve_precision(options.precision)
+    options = options.model_copy(update={"image_size": image_size, "precision": precision})
+    model = _build_model(options, architecture, recipe, dataset, precision)
+    console.say(_describe(options, dataset, model))
+
+    # The run: nothing was written before.
+    run = Run.create(options.run, options.data.resolve().name or "pictures", options.overwrite)
+    environment = {**backend.describe_environment(), "command": sys.argv}
+    run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
+
+    # The training.
+    training = Loader(
+        dataset.only(TRAIN), batch_size=options.batch_size, image_size=image_size,
+        seed=options.seed, shuffle=True, augment=options.augment,
+    )  # fmt: skip
+    validation = Loader(
+        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=image_size
+    )
+    from hornbeam.training.checkpoints import load_checkpoint
+    from hornbeam.training.fit import Budget, compile_classifier, fit, warmup_cosine
+
+    budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps)
+    assert options.learning_rate is not None  # resolved above
+    schedule = warmup_cosine(options.learning_rate, budget.total_steps)
+    compile_classifier(model, dataset.tasks, schedule)
+    run.log("start", steps=budget.total_steps)
+    fit(
+        model, training, validation, budget, run.path,
+        log=run.log, threads=threads, processes=options.processes,
+    )  # fmt: skip
+
+    # What it is worth. The kept model is in float32, so that it loads and answers anywhere alike.
+    best = load_checkpoint(model, run.checkpoints)
+    if precision != "float32":
+        trained = model.get_weights()
+        model = _build_model(options, architecture, recipe, dataset, "float32")
+        model.set_weights(trained)
+    run.save_model(model)
+    predictions = _predict(model, dataset.only(VALIDATION), image_size, options.batch_size, threads)
+    predictions.save(run.path / "predictions.parquet")
+    _write_report(run, predictions)
+    run.log("end", best_step=best["step"])
+    _tell_scores(_score_all(predictions))
+    console.say(f"The model and all about it are in {run.path}; the report is {run.report}.")
+    return run
+
+
+def evaluate(options: EvaluateOptions) -> list[Scores]:
+    """Say how good a trained model is, with error bars."""
+    run = Run.open(options.run)
+    tasks, image_size = run.tasks(), run.image_size()
+    backend.select_backend(options.backend)
+    threads = options.threads or backend.cores()
+    if options.data is None:
+        dataset = run.dataset()
+    else:
+        dataset = sources.open_folder(options.data, classes=tasks[0].classes)
+    dataset = _choose_split(dataset, options.split)
+    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    _tell_skipped(skipped)
+    predictions = _predict(run.load_model(), dataset, image_size, options.batch_size, threads)
+    predictions.save(run.path / "predictions.parquet")
+    _write_report(run, predictions)
+    scores = _score_all(predictions)
+    _tell_scores(scores)
+    console.say(f"The report is {run.report}.")
+    return scores
+
+
+def predict(options: PredictOptions) -> Predictions:
+    """Name what is in pictures."""
+    from hornbeam.evaluation.answers import answer_rows, write_answers
+
+    run = Run.open(options.run)
+    tasks, image_size = run.tasks(), run.image_size()
+    dataset = sources.open_pictures(list(options.images))
+    backend.select_backend(options.backend)
+    threads = options.threads or backend.cores()
+    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    _tell_skipped(skipped)
+    predictions = _predict(
+        run.load_model(), dataset, image_size, options.batch_size, threads, tasks
+    )
+    if options.out:
+        write_answers(predictions, options.top, skipped, options.out)
+        console.say(f"{len(predictions)} answers are in {options.out}.")
+    else:
+        columns, rows = answer_rows(predictions, options.top)
+        console.table(columns, rows, left=len(columns))
+    return predictions
+
+
+def export(options: ExportOptions) -> dict[str, float]:
+    """Write the trained model for use elsewhere, and prove that it answers as before."""
+    from hornbeam.deployment import export as exporting
+
+    run = Run.open(options.run)
+    tasks = run.tasks()
+    backend.select_backend(options.backend)
+    model = run.load_model()
+    held_out = _choose_split(run.dataset(), "auto")
+    loader = Loader(held_out, batch_size=min(64, len(held_out)), image_size=run.image_size())
+    differences = exporting.export(
+        model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite
+    )
+    for name, difference in differences.items():
+        console.say(
+            f"{options.out / f'model.{name}'}: answers as the model did on "
+            f"{loader.batch_size} pictures (probabilities within {difference:.1g})."
+        )
+    return differences
+
+
+def list_models(_: ModelsOptions) -> None:
+    """List the networks of the zoo."""
+    rows = [
+        [a.name, f"{a.parameters:,}", str(a.size), "imagenet" if a.has_imagenet_weights else "–"]
+        for a in ZOO.values()
+    ]
+    console.table(["model", "parameters", "size", "weights"], rows)
+    console.say("Parameters are without the head; size is --image-size's default, in pixels.")
+
+
+def _build_model(
+    options: TrainOptions,
+    architecture: Architecture | None,
+    recipe: Recipe | None,
+    dataset: Dataset,
+    precision: str,
+) -> keras.Model:
+    """Build the network that the options ask for, with its first weights, frozen or not."""
+    import keras
+
+    from hornbeam.models import classifier, restore
+
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(precision)
+    assert options.image_size is not None  # resolved by the caller
+    file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
+    if recipe:
+        model = classifier.adapt_user_model(recipe.build_model, options.image_size, dataset.tasks)
+        if options.weights == "imagenet":
+            raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
+    else:
+        assert architecture is not None  # options name a model or a recipe
+        download = options.weights == "imagenet"
+        if download and not architecture.has_imagenet_weights:
+            raise ConfigError(f"There are no ImageNet weights of {architecture.name}.")
+        with restore.imagenet_download(architecture.constructor, download):
+            model = classifier.build_classifier(
+                architecture, options.image_size, dataset.tasks,
+                weights="imagenet" if download else None, dropout=options.dropout,
+            )  # fmt: skip
+    if file:
+        part = model if recipe else model.get_layer(classifier.BACKBONE)
+        restore.load_weights(part, file)
+    if options.freeze == "backbone":
+        classifier.freeze_backbone(model)
+    return model
+
+
+def _predict(
+    model: keras.Model, dataset: Dataset, image_size: tuple[int, int], batch_size: int,
+    threads: int, tasks: Any = None,
+) -> Predictions:  # fmt: skip
+    from hornbeam.evaluation import predictions
+
+    return predictions.predict(
+        model, dataset, tasks or dataset.tasks,
+        image_size=image_size, batch_size=batch_size, threads=threads,
+    )  # fmt: skip
+
+
+def _choose_split(dataset: Dataset, split: str) -> Dataset:
+    """Return the pictures of one split; `auto` prefers test, then validation, then all."""
+    if split != "auto":
+        return dataset.only(split)
+    for preferred in (TEST, VALIDATION):
+        if preferred in dataset.splits:
+            return dataset.only(preferred)
+    return dataset
+
+
+def _score_all(predictions: Predictions) -> list[Scores]:
+    from hornbeam.evaluation.statistics import score
+
+    return [score(predictions, task) for task in predictions.tasks]
+
+
+def _write_report(run: Run, predictions: Predictions) -> None:
+    from hornbeam.evaluation.report import write_report
+
+    write_report(run.report, run.path.name, run.config(), predictions, _score_all(predictions),
+                 run.path / "metrics.csv")  # fmt: skip
+
+
+def _tell_skipped(skipped: dict[str, str]) -> None:
+    for sentence in list(skipped.values())[:5]:
+        console.warn(sentence)
+    if skipped:
+        console.warn(f"{len(skipped)} bad pictures were skipped.")
+
+
+def _tell_scores(all_scores: list[Scores]) -> None:
+    for scores in all_scores:
+        console.table(
+            ["class", "pictures", "recall (95 %)", "precision (95 %)", "F1"],
+            [
+                [c.name, str(c.recall.trials), str(c.recall), str(c.precision), f"{c.f1:.3f}"]
+                for c in scores.classes
+            ],
+        )
+        console.say(
+            f"accuracy {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
+            f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
+        )
+
+
+def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:
+    """Say in a line what is about to be trained."""
+    counts = ", ".join(f"{len(dataset.only(split))} {split}" for split in dataset.splits)
+    trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    height, width = options.image_size or (0, 0)
+    name = options.model or f"{options.recipe}"
+    frozen = ", backbone frozen" if options.freeze == "backbone" else ""
+    return (
+        f"{len(dataset.tasks[0].classes)} classes, {counts} pictures; {name} at {height}x{width}, "
+        f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
+    )
+
+
+def _engine() -> str:
+    import keras
+
+    return f"{keras.config.backend()} ({backend.device_kind()})"
+
+
+def _repeatable(options: TrainOptions) -> dict[str, Any]:
+    """Return the options as a configuration file that repeats the run."""
+    values = options.model_dump(mode="json", exclude={"run", "overwrite", "config"})
+    values["data"] = str(options.data.resolve())
+    if options.recipe:
+        values["recipe"] = str(options.recipe.resolve())
+    return values
