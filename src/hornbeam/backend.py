@@ -45,7 +45,6 @@ def select_backend(choice: str) -> str:
         )
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     return name
 

@@ -79,5 +79,6 @@ def _tensorflow_dataset(indexed: Feed) -> Any:
             tensor.set_shape(array.shape)
         return tf.nest.pack_sequence_as(tuple(example), tensors)
 
-    steps = tf.data.Dataset.range(2**62)
-    return steps.map(load, num_parallel_calls=None).prefetch(1)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune; its thread takes up to 2 s to stop
+    return tf.data.Dataset.range(2**62).map(load).with_options(options)

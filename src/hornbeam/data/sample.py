@@ -52,7 +52,7 @@ def draw_picture(name: str, size: int, rng: np.random.Generator) -> Pixels:
     height, width = int(side * aspect) * _SUPERSAMPLING, int(side / aspect) * _SUPERSAMPLING
     canvas = _background(height, width, rng)
     _clutter(canvas, rng)
-    radius = rng.uniform(0.3, 0.45) * min(height, width)
+    radius = rng.uniform(0.34, 0.47) * min(height, width)
     centre = rng.uniform([radius, radius], [width - radius, height - radius])
     points = _rotate(SHAPES[name], rng.uniform(-_TURN, _TURN)) * radius + centre
     mask = np.zeros((height, width), np.uint8)

@@ -1,0 +1,107 @@
+"""Small real pictures, made once a session, and the real command line as a subprocess."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before Keras is imported anywhere: tests in this process run on one backend, the others in
+# subprocesses, because a process has one.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hornbeam.data.sample import draw_sample
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@dataclass
+class Finished:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one line on stderr, after a check that there is one and no traceback."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture(scope="session")
+def hornbeam():
+    """Run `hornbeam …` as a user does; returns exit code and output."""
+
+    def run(*words, cwd=None, backend="tensorflow", **environment) -> Finished:
+        full = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+        done = subprocess.run(
+            [sys.executable, "-m", "hornbeam", *map(str, words)],
+            cwd=cwd, env=full, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        # TensorFlow's C++ writes before its log level is read; that is not ours.
+        err = "\n".join(
+            line for line in done.stderr.splitlines()
+            if not line.startswith(("WARNING: All log messages", "I0000", "W0000", "E0000", "To enable"))
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """The sample dataset, small: 6 classes of 12 pictures."""
+    root = tmp_path_factory.mktemp("shapes") / "shapes"
+    draw_sample(root, per_class=12, size=48, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(hornbeam, shapes, tmp_path_factory) -> Path:
+    """A run of a few steps on `shapes`."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    done = hornbeam(
+        "train", shapes, "--run", run, "--epochs", 2, "--batch-size", 8, "--image-size", 32
+    )
+    assert done.code == 0, done.err
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Make a tree of one-coloured pictures: `folders({"cat/1.jpg": 30, …})` → its root."""
+
+    def make(files, root=tmp_path / "pictures") -> Path:
+        for name, value in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(value, bytes):
+                path.write_bytes(value)
+            else:
+                Image.fromarray(np.full((24, 32, 3), value, np.uint8)).save(path)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clothing() -> Path:
+    path = SHARED / "datasets" / "clothing"
+    if not path.is_dir():
+        pytest.skip("real pictures are not at hand (shared/datasets/clothing)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Path:
+    path = SHARED / "pretrained"
+    if not path.is_dir():
+        pytest.skip("pretrained weights are not at hand (shared/pretrained)")
+    return path

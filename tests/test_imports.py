@@ -1,0 +1,87 @@
+"""The directions of imports, and what is not imported, as the design has them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "hornbeam"
+
+# What each part of the package may import of the others. Data flows from top to bottom.
+ALLOWED = {
+    "errors": set(),
+    "storage": set(),
+    "console": set(),
+    "config": {"errors"},
+    "backend": {"errors"},
+    "recipe": {"errors"},
+    "data": {"errors", "storage", "console", "config", "backend"},
+    "models": {"errors", "storage", "console", "config", "backend"},
+    "training": {"errors", "storage", "console", "config", "backend", "data", "models"},
+    "evaluation": {"errors", "storage", "console", "config", "backend", "data", "models"},
+    "deployment": {"errors", "storage", "console", "config", "backend", "data", "models", "evaluation"},
+    "runs": {"errors", "storage", "recipe", "data"},
+    "workflow": {"errors", "console", "config", "backend", "recipe", "runs", "data", "models",
+                 "training", "evaluation", "deployment"},
+    "cli": {"errors", "config", "workflow", "__init__"},
+    "__main__": {"cli"},
+    "__init__": None,  # the Python API: lazily, anything
+}  # fmt: skip
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
+            if node.module == "hornbeam":
+                yield from (f"hornbeam.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def part_of(module):
+    if module == "hornbeam" or module.endswith("__version__"):
+        return "__init__"
+    return module.split(".")[1]
+
+
+def files():
+    return sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_file_imports_only_what_its_stage_may_know(path):
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    allowed = ALLOWED[part]
+    if allowed is None:
+        return
+    for module in imports_of(path):
+        if module.split(".")[0] == "hornbeam":
+            assert part_of(module) in allowed | {part}, f"{part} must not import {module}"
+
+
+def test_every_part_of_the_package_is_in_the_table():
+    parts = {path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in files()}
+    assert parts == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import hornbeam", "from hornbeam.cli import main; main(['--help'])"]
+    + [f"from hornbeam import cli; cli.build_parser('{c}').format_help()"
+       for c in ("sample", "train", "evaluate", "predict", "export", "models")],
+)  # fmt: skip
+def test_help_imports_nothing_heavy(code):
+    heavy = "{'keras', 'numpy', 'cv2', 'tensorflow', 'jax', 'grain', 'pyarrow', 'PIL', 'rich', 'yaml'}"
+    check = f"import sys; {code}; bad = {heavy} & set(sys.modules); assert not bad, bad"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("module", ["data.loader", "data.checks", "data.splits", "evaluation.statistics"])
+def test_pictures_and_statistics_need_no_keras(module):
+    code = f"import sys, hornbeam.{module}; assert not {{'keras', 'tensorflow', 'jax'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
