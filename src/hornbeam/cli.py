@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except HornbeamError as error:
-        print(f"hornbeam: {error}", file=sys.stderr)
+        print(f"hornbeam: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("hornbeam: stopped by Ctrl-C.", file=sys.stderr)
@@ -34,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"hornbeam: {place}{error.strerror or error}.", file=sys.stderr)
+        print(f"hornbeam: {_disk_sentence(error)}.", file=sys.stderr)
         return 1
 
 
@@ -163,6 +163,17 @@ def _dashed(word: str, known: list[str]) -> str:
     name, equals, value = word.partition("=")
     dashed = name.replace("_", "-")
     return dashed + equals + value if word.startswith("--") and dashed in known else word
+
+
+def _disk_sentence(error: OSError) -> str:
+    """Say which file cannot be read or written, and why."""
+    text = " ".join((error.strerror or str(error)).split())
+    # HDF5 puts file and cause into a paragraph of its own.
+    name = re.search(r"filename = '([^']*)'", text)
+    cause = re.search(r"error message = '([^']*)'", text)
+    if name and cause:
+        return f"{name[1]} cannot be written: {cause[1]}"
+    return f"{error.filename}: {text}" if error.filename else text
 
 
 def _metavar(name: str, field: FieldInfo) -> str:

@@ -60,5 +60,6 @@ def _where(path: Path, error: Exception) -> str:
     """Return `file, line n`: the innermost line of the recipe that led to the error."""
     if isinstance(error, SyntaxError):
         return f"{path}, line {error.lineno}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
     return f"{path}, line {lines[-1]}" if lines else str(path)

@@ -139,7 +139,7 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
 
 def predict(options: PredictOptions) -> Predictions:
     """Name what is in pictures."""
-    from hornbeam.evaluation.answers import answer_rows, write_answers
+    from hornbeam.evaluation.answers import answer_lines, write_answers
 
     run = Run.open(options.run)
     tasks, image_size = run.tasks(), run.image_size()
@@ -155,8 +155,8 @@ def predict(options: PredictOptions) -> Predictions:
         write_answers(predictions, options.top, skipped, options.out)
         console.say(f"{len(predictions)} answers are in {options.out}.")
     else:
-        columns, rows = answer_rows(predictions, options.top)
-        console.table(columns, rows, left=len(columns))
+        for line in answer_lines(predictions, options.top):
+            console.say(line)
     return predictions
 
 

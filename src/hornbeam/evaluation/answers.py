@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,15 @@ from hornbeam.evaluation.predictions import Predictions
 from hornbeam.storage import replacing, write_text
 
 
-def answer_rows(predictions: Predictions, top: int) -> tuple[list[str], list[list[str]]]:
-    """Return column names and rows for a table on a terminal: `class 97.1 %`, the best first."""
-    several = len(predictions.tasks) > 1
-    columns = ["picture", *(["task"] if several else []), "answers"]
-    rows = []
-    for index, path in enumerate(predictions.dataset.paths):
+def answer_lines(predictions: Predictions, top: int) -> Iterator[str]:
+    """Yield `picture: class 97.1%  class 2.0% …`, a line per picture and task, the best first."""
+    probabilities = {task: predictions.probabilities(task) for task in predictions.tasks}
+    best = {task: predictions.best(task, top) for task in predictions.tasks}
+    for row, path in enumerate(predictions.dataset.paths):
         for task in predictions.tasks:
-            probabilities = predictions.probabilities(task)[index]
-            best = predictions.best(task, top)[index]
-            text = "  ".join(f"{task.classes[i]} {probabilities[i]:.1%}" for i in best)
-            rows.append([path, *([task.name] if several else []), text])
-    return columns, rows
+            answers = (f"{task.classes[i]} {probabilities[task][row, i]:.1%}" for i in best[task][row])
+            of_task = f" {task.name}" if len(predictions.tasks) > 1 else ""
+            yield f"{path}{of_task}: {'  '.join(answers)}"
 
 
 def write_answers(predictions: Predictions, top: int, bad: dict[str, str], out: Path) -> None:

@@ -1,0 +1,223 @@
+"""Networks of the zoo, recipes, and weights from elsewhere."""
+
+import keras
+import numpy as np
+import pytest
+
+from hornbeam.data.dataset import Task
+from hornbeam.errors import ConfigError, ModelError
+from hornbeam.models import restore
+from hornbeam.models.classifier import BACKBONE, adapt_user_model, build_classifier, freeze_backbone
+from hornbeam.models.zoo import ZOO, find_architecture
+
+TASKS = (Task("label", ("a", "b", "c")),)
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 48, 3), np.uint8)
+
+
+def test_every_classifier_of_keras_applications_is_in_the_zoo():
+    known = {a.constructor for a in ZOO.values()}
+    offered = {n for n in dir(keras.applications) if callable(getattr(keras.applications, n)) and n[0].isupper()}
+    assert offered == known - {""}
+
+
+@pytest.mark.parametrize(
+    "name", ["compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v3_small", "efficientnet_b0"]
+)
+def test_the_table_tells_the_number_of_parameters(name):
+    architecture = ZOO[name]
+    backbone = architecture.build_backbone((64, 64), None)
+    assert backbone.count_params() == architecture.parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, a in ZOO.items() if a.parameters < 100e6])
+def test_each_network_builds_and_answers(name):
+    architecture = ZOO[name]
+    side = max(96, architecture.smallest)
+    model = build_classifier(architecture, (side, side), TASKS)
+    assert model.get_layer(BACKBONE).count_params() == architecture.parameters
+    answers = model.predict_on_batch(np.zeros((1, side, side, 3), np.uint8))
+    assert answers["label"].shape == (1, 3)
+    assert np.isfinite(answers["label"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("mobilenet_v2_035", "mobilenet_v2"), ("resnet50", "resnet50"), ("densenet121", "densenet"),
+     ("vgg16", "vgg16"), ("efficientnet_b0", "efficientnet"), ("resnet50_v2", "resnet_v2")],
+)  # fmt: skip
+def test_normalization_inside_is_keras_own_preprocessing(name, module):
+    model = build_classifier(ZOO[name], (40, 48), TASKS)
+    normalized = keras.Model(model.input, model.get_layer("normalize").output)
+    expected = getattr(keras.applications, module).preprocess_input(PIXELS.astype(np.float32))
+    np.testing.assert_allclose(normalized.predict_on_batch(PIXELS), expected, atol=2e-5)
+
+
+def test_a_classifier_takes_bytes_and_names_its_outputs():
+    two = (*TASKS, Task("age", ("young", "old")))
+    model = build_classifier(ZOO["compact"], (40, 48), two)
+    assert model.input.dtype == "uint8"
+    answers = model.predict_on_batch(PIXELS)
+    assert {name: logits.shape for name, logits in answers.items()} == {"label": (2, 3), "age": (2, 2)}
+
+
+def test_unknown_models_get_the_nearest_name():
+    assert find_architecture("MobileNetV2").name == "mobilenet_v2"
+    with pytest.raises(ConfigError, match="no model 'resnet5'. Did you mean 'resnet50'"):
+        find_architecture("resnet5")
+
+
+def test_pictures_too_small_for_a_network_are_refused():
+    with pytest.raises(ConfigError, match="64x64 is too small for inception_v3.*from 75 pixels"):
+        ZOO["inception_v3"].build_backbone((64, 64), None)
+
+
+def test_a_frozen_backbone_keeps_its_moving_statistics_under_fit():
+    model = build_classifier(ZOO["compact"], (40, 48), TASKS)
+    freeze_backbone(model)
+    before = [np.array(w) for w in model.get_layer(BACKBONE).weights]
+    model.compile("sgd", {"label": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})
+    model.fit(PIXELS, {"label": np.array([0, 2])}, epochs=3, verbose=0)
+    for old, new in zip(before, model.get_layer(BACKBONE).weights, strict=True):
+        np.testing.assert_array_equal(old, np.array(new))
+    assert len(model.trainable_weights) == 2
+
+
+def small_network(input_shape, classes, closing, dtype="float32"):
+    inputs = keras.Input(input_shape, dtype=dtype)
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    activation = "softmax" if closing == "in the Dense" else None
+    x = keras.layers.Dense(classes, activation=activation)(x)
+    if closing == "a layer":
+        x = keras.layers.Softmax()(x)
+    if closing == "an Activation":
+        x = keras.layers.Activation("softmax")(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("closing", ["none", "in the Dense", "a layer", "an Activation"])
+def test_a_closing_softmax_of_a_recipe_is_taken_off(closing):
+    def build_model(input_shape, targets):
+        keras.utils.set_random_seed(1)
+        return small_network(input_shape, len(targets[0].classes), closing)
+
+    model = adapt_user_model(build_model, (40, 48), TASKS)
+    expected = adapt_user_model(lambda s, t: build_model(s, t), (40, 48), TASKS) if closing == "none" else None
+    logits = model.predict_on_batch(PIXELS)["label"]
+    assert not np.allclose(logits.sum(axis=1), 1)
+    if expected is not None:
+        np.testing.assert_allclose(logits, expected.predict_on_batch(PIXELS)["label"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda input_shape, targets: small_network(input_shape, 3, "none"),
+        lambda shape, targets: small_network(shape, 3, "none"),
+        lambda input_shape, width=1: small_network(input_shape, 3, "none"),
+        lambda **options: small_network(options["input_shape"], 3, "none", "uint8"),
+        lambda: small_network((40, 48, 3), 3, "none"),
+    ],
+)
+def test_a_recipe_may_take_its_arguments_in_several_ways(build):
+    assert adapt_user_model(build, (40, 48), TASKS).predict_on_batch(PIXELS)["label"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda s, t: "a model", "is of type str; expected a keras.Model"),
+        (lambda s, t: small_network(s, 7, "none"), r"logits of shape \(None, 7\)"),
+        (lambda s, t: small_network((8, 8, 3), 3, "none"), r"pictures of shape \(8, 8, 3\)"),
+        (lambda s, t: keras.Sequential([keras.layers.Dense(3)]), "no input yet"),
+        (lambda s, t, width: None, "wants 'width', which Hornbeam does not give"),
+    ],
+)
+def test_what_is_wrong_with_a_recipes_model_is_said(build, words):
+    with pytest.raises(ConfigError, match=words):
+        adapt_user_model(build, (40, 48), TASKS)
+
+
+@pytest.fixture(scope="module")
+def source():
+    keras.utils.set_random_seed(7)
+    return keras.applications.MobileNetV2(alpha=0.35, weights=None, input_shape=(64, 64, 3), classes=10)
+
+
+def fresh_backbone():
+    keras.utils.set_random_seed(8)
+    backbone = ZOO["mobilenet_v2_035"].build_backbone((64, 64), None)
+    backbone.name = BACKBONE
+    return backbone
+
+
+@pytest.mark.parametrize("file", ["with_top.h5", "with_top.weights.h5", "with_top.keras"])
+def test_weights_of_each_format_go_into_the_backbone_and_the_head_is_left_out(file, source, tmp_path):
+    path = tmp_path / file
+    if file.endswith(".weights.h5"):
+        source.save_weights(path)
+    else:
+        source.save(path)
+    backbone = fresh_backbone()
+    restore.load_weights(backbone, path)
+    for layer in (layer for layer in backbone.layers if layer.weights):
+        for ours, theirs in zip(layer.get_weights(), source.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_pretrained_files_load_alike_in_each_format(pretrained):
+    stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224"
+    names = [f"{stem}_no_top.h5", f"{stem}.h5", "mobilenet_v2_1.0_224_imagenet.weights.h5"]
+    answers = []
+    for name in names:
+        backbone = ZOO["mobilenet_v2"].build_backbone((96, 96), None)
+        restore.load_weights(backbone, pretrained / name)
+        answers.append(backbone.predict_on_batch(np.full((1, 96, 96, 3), 0.3, np.float32)))
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-4)
+    np.testing.assert_allclose(answers[2], answers[0], atol=1e-4)
+
+
+def test_weights_of_another_network_are_refused_and_change_nothing(tmp_path):
+    for file in ("other.h5", "other.weights.h5", "other.keras"):
+        other = ZOO["compact"].build_backbone((64, 64), None)
+        other.save_weights(tmp_path / file) if "weights" in file else other.save(tmp_path / file)
+        backbone = fresh_backbone()
+        before = backbone.get_weights()
+        with pytest.raises(ModelError, match=f"{file}.*architecture"):
+            restore.load_weights(backbone, tmp_path / file)
+        for old, new in zip(before, backbone.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "words"),
+    [
+        ("gone.h5", None, ConfigError, "no such file"),
+        ("weights.pt", b"x", ConfigError, "expected a .h5"),
+        ("broken.h5", b"not HDF5", ModelError, "does not fit"),
+        ("broken.keras", b"not a zip", ModelError, "does not fit"),
+        ("broken.weights.h5", b"x", ModelError, "does not fit"),
+    ],
+)
+def test_files_that_are_no_weights_are_refused(name, content, error, words, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=words):
+        restore.load_weights(fresh_backbone(), tmp_path / name)
+
+
+def test_the_deviations_in_keras_efficientnet_files_become_variances(tmp_path):
+    def layer_of(model):
+        return next(x for x in model.layers if isinstance(x, keras.layers.Normalization))
+
+    theirs = ZOO["efficientnet_b0"].build_backbone((32, 32), None)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    layer_of(theirs).set_weights([mean, deviation, np.array(0)])
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    ours = ZOO["efficientnet_b0"].build_backbone((32, 32), None)
+    restore.load_weights(ours, tmp_path / "theirs.weights.h5")
+    np.testing.assert_allclose(layer_of(ours).get_weights()[1].ravel(), deviation**2, atol=1e-6)
+    pixels = np.full((1, 32, 32, 3), 0.25, np.float32)
+    found = layer_of(ours)(pixels)
+    np.testing.assert_allclose(np.array(found)[0, 0, 0], (0.25 - mean) / deviation, atol=1e-3)
