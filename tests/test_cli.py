@@ -19,7 +19,7 @@ from hornbeam.errors import ConfigError
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_option_and_shows_its_default(command):
     text = re.sub(r"\s+", " ", build_parser(command).format_help())
-    for name, field in COMMANDS[command].model_fields.items():
+    for field in COMMANDS[command].model_fields.values():
         assert re.sub(r"\s+", " ", field.description) in text
         if isinstance(field.default, (int, float, str)) and field.default is not False:
             assert f"(default: {field.default})" in text
@@ -31,7 +31,9 @@ def test_help_answers_within_half_a_second():
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hornbeam", "train", "--help"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "hornbeam", "train", "--help"], check=True, capture_output=True
+        )
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
 
@@ -40,7 +42,12 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path
     file = tmp_path / "options.yaml"
     file.write_text("data: pictures\nbatch-size: 64\nlearning_rate: 0.5\n")
     options = parse("train", ["--config", str(file), "--lr", "0.25"])
-    assert (str(options.data), options.batch_size, options.learning_rate, options.seed) == ("pictures", 64, 0.25, 0)
+    assert (str(options.data), options.batch_size, options.learning_rate, options.seed) == (
+        "pictures",
+        64,
+        0.25,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,9 @@ def test_image_sizes_are_one_number_or_height_and_width(text, size):
         (["models", "all"], "'all' is one argument too many"),
     ],
 )  # fmt: skip
-def test_a_wrong_command_line_is_answered_in_one_sentence(words, sentence, capsys, tmp_path, monkeypatch):
+def test_a_wrong_command_line_is_answered_in_one_sentence(
+    words, sentence, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     captured = capsys.readouterr()
@@ -109,7 +118,12 @@ def test_a_wrong_configuration_file_is_answered_in_one_sentence(text, words, tmp
 def test_all_problems_are_told_at_once():
     with pytest.raises(ConfigError) as error:
         TrainOptions(data="d", batch_size=0, epochs="x", freeze="all", imgsize=3)
-    for words in ("--batch-size", "--epochs", "--freeze", "no option 'imgsize'. Did you mean 'image_size'"):
+    for words in (
+        "--batch-size",
+        "--epochs",
+        "--freeze",
+        "no option 'imgsize'. Did you mean 'image_size'",
+    ):
         assert words in str(error.value)
 
 
@@ -127,8 +141,13 @@ def test_all_problems_are_told_at_once():
         (["--run", "thesis.txt/run"], 1, "thesis.txt"),
     ],
 )  # fmt: skip
-def test_bad_input_to_train_leaves_nothing_behind(hornbeam, shapes, tmp_path, words, code, sentence):
-    if words[-1] == "torch" and subprocess.run([sys.executable, "-c", "import torch"], check=False).returncode == 0:
+def test_bad_input_to_train_leaves_nothing_behind(
+    hornbeam, shapes, tmp_path, words, code, sentence
+):
+    if (
+        words[-1] == "torch"
+        and subprocess.run([sys.executable, "-c", "import torch"], check=False).returncode == 0
+    ):
         pytest.skip("PyTorch is installed")
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "thesis.txt").write_text("years of work")
@@ -148,7 +167,9 @@ def test_bad_input_to_train_leaves_nothing_behind(hornbeam, shapes, tmp_path, wo
          "1.jpg: this is not a picture (it begins with the text 'dear diary')"),
     ],
 )  # fmt: skip
-def test_bad_folders_are_answered_in_one_sentence(hornbeam, folders, tmp_path, files, code, sentence):
+def test_bad_folders_are_answered_in_one_sentence(
+    hornbeam, folders, tmp_path, files, code, sentence
+):
     done = hornbeam("train", folders(files), cwd=tmp_path)
     assert done.code == code
     assert sentence in done.sentence
@@ -183,7 +204,9 @@ def test_imagenet_weights_out_of_reach_are_said_so_within_seconds(hornbeam, shap
 def test_imagenet_weights_in_keras_cache_need_no_network(hornbeam, shapes, pretrained, tmp_path):
     models = tmp_path / "keras" / "models"
     models.mkdir(parents=True)
-    shutil.copy(pretrained / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", models)
+    shutil.copy(
+        pretrained / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", models
+    )
     done = hornbeam("train", shapes, "--weights", "imagenet", "--steps", 1, "--run", tmp_path / "run",
                     "--image-size", 224, "-b", 2, KERAS_HOME=str(tmp_path / "keras"))  # fmt: skip
     assert done.code == 0, done.err
@@ -235,7 +258,9 @@ def test_a_limit_on_file_sizes_while_training_is_one_sentence(shapes, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert re.search(r"hornbeam: .*model.weights.h5.*: File too large", done.stderr.splitlines()[-1])
+    assert re.search(
+        r"hornbeam: .*model.weights.h5.*: File too large", done.stderr.splitlines()[-1]
+    )
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 

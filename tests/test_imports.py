@@ -76,12 +76,16 @@ def test_every_part_of_the_package_is_in_the_table():
        for c in ("sample", "train", "evaluate", "predict", "export", "models")],
 )  # fmt: skip
 def test_help_imports_nothing_heavy(code):
-    heavy = "{'keras', 'numpy', 'cv2', 'tensorflow', 'jax', 'grain', 'pyarrow', 'PIL', 'rich', 'yaml'}"
+    heavy = (
+        "{'keras', 'numpy', 'cv2', 'tensorflow', 'jax', 'grain', 'pyarrow', 'PIL', 'rich', 'yaml'}"
+    )
     check = f"import sys; {code}; bad = {heavy} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["data.loader", "data.checks", "data.splits", "evaluation.statistics"])
+@pytest.mark.parametrize(
+    "module", ["data.loader", "data.checks", "data.splits", "evaluation.statistics"]
+)
 def test_pictures_and_statistics_need_no_keras(module):
     code = f"import sys, hornbeam.{module}; assert not {{'keras', 'tensorflow', 'jax'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

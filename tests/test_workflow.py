@@ -32,7 +32,9 @@ def test_a_run_holds_everything_about_the_training(trained, shapes):
     assert set(summary["counts"]["label"]["validation"].values()) == {2}
     environment = json.loads((trained / "environment.json").read_text())
     assert (environment["backend"], environment["device"]) == ("tensorflow", "cpu")
-    events = [json.loads(line)["event"] for line in (trained / "log.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)["event"] for line in (trained / "log.jsonl").read_text().splitlines()
+    ]
     assert events == ["start", "validation", "validation", "end"]
 
 
@@ -46,7 +48,9 @@ def test_metrics_and_tensorboard_tell_the_same(trained):
                         ("accuracy/validation", "val_accuracy"), ("learning_rate", "learning_rate")):  # fmt: skip
         points = curves.Scalars(tag)
         assert [point.step for point in points] == [8, 16]
-        np.testing.assert_allclose([p.value for p in points], [float(r[column]) for r in rows], atol=1e-5)
+        np.testing.assert_allclose(
+            [p.value for p in points], [float(r[column]) for r in rows], atol=1e-5
+        )
 
 
 def test_the_noted_validation_is_what_the_predictions_say(trained):
@@ -92,7 +96,9 @@ def test_the_saved_configuration_repeats_the_run(hornbeam, trained, tmp_path):
     assert first == second
 
 
-def test_an_existing_run_is_refused_and_replaced_only_on_request(hornbeam, trained, shapes, tmp_path):
+def test_an_existing_run_is_refused_and_replaced_only_on_request(
+    hornbeam, trained, shapes, tmp_path
+):
     import shutil
 
     run = tmp_path / "run"
@@ -140,12 +146,16 @@ def test_a_run_of_one_backend_answers_alike_on_the_other(hornbeam, trained, shap
     answers = []
     for backend in ("tensorflow", "jax"):
         out = tmp_path / f"{backend}.json"
-        done = hornbeam("predict", trained, shapes / "star", "--backend", backend, "--out", out, "--top", 6)
+        done = hornbeam(
+            "predict", trained, shapes / "star", "--backend", backend, "--out", out, "--top", 6
+        )
         assert done.code == 0, done.err
         answers.append(json.loads(out.read_text()))
     for left, right in zip(*answers, strict=True):
         assert left["path"] == right["path"]
-        np.testing.assert_allclose(left["label_1_probability"], right["label_1_probability"], atol=1e-4)
+        np.testing.assert_allclose(
+            left["label_1_probability"], right["label_1_probability"], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -197,7 +207,9 @@ def test_bad_pictures_are_an_error_or_counted(hornbeam, shapes, tmp_path):
     done = hornbeam(*words, "--on-bad", "skip")
     assert done.code == 0, done.err
     assert "1 bad pictures were skipped" in done.err
-    assert list(json.loads((tmp_path / "run" / "dataset.json").read_text())["skipped"]) == [f"star/{victim.name}"]
+    assert list(json.loads((tmp_path / "run" / "dataset.json").read_text())["skipped"]) == [
+        f"star/{victim.name}"
+    ]
 
 
 def test_evaluate_reads_the_held_out_or_another_folder(hornbeam, trained, shapes, folders):
@@ -219,7 +231,12 @@ def test_evaluate_prefers_the_test_pictures(hornbeam, shapes, tmp_path):
     for part in ("train", "val", "test"):
         shutil.copytree(shapes, tmp_path / "pictures" / part)
     run = tmp_path / "run"
-    assert hornbeam("train", tmp_path / "pictures", "--run", run, "--steps", 1, "--image-size", 32).code == 0
+    assert (
+        hornbeam(
+            "train", tmp_path / "pictures", "--run", run, "--steps", 1, "--image-size", 32
+        ).code
+        == 0
+    )
     hornbeam("evaluate", run)
     assert set(pq.read_table(run / "predictions.parquet")["split"].to_pylist()) == {"test"}
     done = hornbeam("evaluate", run, "--split", "validation")
@@ -235,14 +252,23 @@ def test_predictions_go_to_a_file(hornbeam, trained, shapes, folders, tmp_path, 
     assert done.code == 1
     assert "bad.jpg" in done.sentence
     assert not out.exists()
-    done = hornbeam("predict", trained, root, shapes / "star", "--out", out, "--top", 2, "--on-bad", "skip")
+    done = hornbeam(
+        "predict", trained, root, shapes / "star", "--out", out, "--top", 2, "--on-bad", "skip"
+    )
     assert done.code == 0, done.err
     if suffix == "csv":
         rows = read_csv(out)
     else:
         rows = json.loads(out.read_text()) if suffix == "json" else pq.read_table(out).to_pylist()
     assert len(rows) == 14
-    assert list(rows[0]) == ["path", "label_1", "label_1_probability", "label_2", "label_2_probability", "error"]
+    assert list(rows[0]) == [
+        "path",
+        "label_1",
+        "label_1_probability",
+        "label_2",
+        "label_2_probability",
+        "error",
+    ]
     assert "not a picture" in rows[-1]["error"]
     assert float(rows[0]["label_1_probability"]) >= float(rows[0]["label_2_probability"])
 
@@ -263,7 +289,9 @@ def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(hornbeam, 
     run = Run.open(trained)
     assert bundle["tasks"] == {"label": list(run.tasks()[0].classes)}
     loader = Loader(run.dataset().only("validation"), batch_size=12, image_size=run.image_size())
-    expected = np.array(pq.read_table(trained / "predictions.parquet")["label_probabilities"].to_pylist())
+    expected = np.array(
+        pq.read_table(trained / "predictions.parquet")["label_probabilities"].to_pylist()
+    )
     for name in ("model.keras", "model.h5"):
         model = keras.saving.load_model(out / name, compile=False)
         answers = model.predict_on_batch(loader.batch(0).images)
@@ -288,7 +316,9 @@ def test_an_artifact_that_answers_otherwise_is_refused_with_code_3(trained, tmp_
 
     monkeypatch.setitem(exporting._LOADERS, "keras", load_damaged)
     with pytest.raises(ContractError, match="differ from the model's") as error:
-        exporting.export(run.load_model(), run.tasks(), ["keras"], tmp_path, loader.batch(0).images, False)
+        exporting.export(
+            run.load_model(), run.tasks(), ["keras"], tmp_path, loader.batch(0).images, False
+        )
     assert error.value.exit_code == 3
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras.failed"]
 
@@ -341,7 +371,9 @@ def test_ctrl_c_leaves_with_130(shapes, tmp_path):
 def test_the_python_api_does_what_the_commands_do(trained, shapes):
     import hornbeam
 
-    assert hornbeam.Run.open(trained).tasks() == (Task("label", tuple(sorted(p.name for p in shapes.iterdir()))),)
+    assert hornbeam.Run.open(trained).tasks() == (
+        Task("label", tuple(sorted(p.name for p in shapes.iterdir()))),
+    )
     predictions = hornbeam.predict(trained, images=[shapes / "star"])
     assert len(predictions) == 12
     with pytest.raises(hornbeam.HornbeamError, match="no option 'imags'"):

@@ -21,7 +21,7 @@ _HOMES = {
     "build_classifier": "hornbeam.models.classifier",
 }
 
-__all__ = [*_HOMES, "evaluate", "export", "predict", "train"]  # noqa: PLE0604
+__all__ = [*_HOMES, "evaluate", "export", "predict", "train"]
 
 
 def train(data: Any, **options: Any) -> Any:

@@ -124,7 +124,9 @@ def _automatic() -> str:
     wanted = os.environ.get("KERAS_BACKEND", "")
     if wanted:
         if wanted not in BACKENDS:
-            raise ConfigError(f"$KERAS_BACKEND is '{wanted}'; expected one of {', '.join(BACKENDS)}.")
+            raise ConfigError(
+                f"$KERAS_BACKEND is '{wanted}'; expected one of {', '.join(BACKENDS)}."
+            )
         return wanted
     order = ("jax", "tensorflow", "torch") if _has_accelerator() else BACKENDS
     for name in order:

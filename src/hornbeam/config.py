@@ -28,13 +28,13 @@ def option(
         names: further names on the command line, those of older projects and of other tools.
         **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
     """
-    extra = {"section": section, "names": list(names)}
+    extra: dict[str, Any] = {"section": section, "names": list(names)}
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
 
 def positional(sentence: str, default: Any = ..., metavar: str = "") -> Any:
     """Declare an argument that is given by its place."""
-    extra = {"section": "arguments", "positional": True, "metavar": metavar}
+    extra: dict[str, Any] = {"section": "arguments", "positional": True, "metavar": metavar}
     return Field(default, description=sentence, json_schema_extra=extra)
 
 
@@ -101,7 +101,9 @@ class TrainOptions(Options):
         section="run", names=("--save-to", "--model-dir"),
     )  # fmt: skip
     overwrite: bool = option(False, "replace an earlier run in that directory", section="run")
-    seed: int = option(0, "decides split, order, augmentation and first weights", section="run", ge=0)
+    seed: int = option(
+        0, "decides split, order, augmentation and first weights", section="run", ge=0
+    )
     config: Path | None = option(
         None, "YAML file of options; the command line wins over it", section="run"
     )
@@ -291,7 +293,9 @@ def _sentence(problem: Any, options: type[Options]) -> str:
         return str(problem["ctx"]["error"])
     info = options.model_fields.get(field)
     if info is None:
-        return f"there is no option '{field}'.{did_you_mean(field, options.model_fields)}".strip(".")
+        return f"there is no option '{field}'.{did_you_mean(field, options.model_fields)}".strip(
+            "."
+        )
     extra = info.json_schema_extra
     is_positional = isinstance(extra, dict) and "positional" in extra
     name = str(extra["metavar"]) if isinstance(extra, dict) and is_positional else flag(field)

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Report progress: `count` more done, and what to show beside the bar."""
+    """A function that reports progress."""
 
-    def __call__(self, count: int, text: str = "") -> None: ...
+    def __call__(self, count: int, text: str = "") -> None:
+        """Report `count` more done, and what to show beside the bar."""
 
 
 def say(line: str) -> None:
@@ -50,9 +51,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 def progress(description: str, total: int) -> Iterator[Advance]:
     """Show a bar with the time left, on a terminal; elsewhere show nothing."""
     if not is_terminal():
-        yield lambda count, text="": None
+        yield _ignore
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -65,9 +72,15 @@ def progress(description: str, total: int) -> Iterator[Advance]:
         task = bar.add_task(description, total=total, text="")
 
         def advance(count: int, text: str = "") -> None:
-            bar.update(task, advance=count, **({"text": text} if text else {}))
+            bar.update(task, advance=count)
+            if text:
+                bar.update(task, text=text)
 
         yield advance
+
+
+def _ignore(count: int, text: str = "") -> None:
+    """Report progress to nobody."""
 
 
 def is_terminal() -> bool:

@@ -1,18 +1,18 @@
 """The run directory: everything about one training; every other command takes one.
 
-    config.yaml        the options, complete: `hornbeam train --config` repeats the run
-    dataset.json       where the pictures are, tasks and classes, counts, fingerprint
-    dataset.parquet    every picture with its split and labels
-    classes.txt        the class names, one a line
-    environment.json   versions, machine, device, command line
-    recipe.py          the user's own file, where there was one
-    checkpoints/       step-00001200/…, best → …, last → …
-    metrics.csv        one line per validation
-    tensorboard/       the same as curves
-    log.jsonl          what happened, with times
-    model.keras        the best weights, pixels to logits, float32
-    predictions.parquet   one row per held-out picture
-    report.html        what the model is worth
+config.yaml        the options, complete: `hornbeam train --config` repeats the run
+dataset.json       where the pictures are, tasks and classes, counts, fingerprint
+dataset.parquet    every picture with its split and labels
+classes.txt        the class names, one a line
+environment.json   versions, machine, device, command line
+recipe.py          the user's own file, where there was one
+checkpoints/       step-00001200/…, best → …, last → …
+metrics.csv        one line per validation
+tensorboard/       the same as curves
+log.jsonl          what happened, with times
+model.keras        the best weights, pixels to logits, float32
+predictions.parquet   one row per held-out picture
+report.html        what the model is worth
 """
 
 from __future__ import annotations

@@ -38,9 +38,7 @@ _DEFAULT_SIZE = 224
 def draw_sample(options: SampleOptions) -> None:
     """Draw a small dataset to try things on."""
     try:
-        count = sample.draw_sample(
-            options.directory, options.per_class, options.size, options.seed
-        )
+        count = sample.draw_sample(options.directory, options.per_class, options.size, options.seed)
     except FileExistsError:
         raise ConfigError(f"{options.directory} exists already and is not empty.") from None
     console.say(

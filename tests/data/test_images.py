@@ -11,7 +11,9 @@ from hornbeam.data.images import Box, central_box, decode, resize_box
 from hornbeam.errors import DataError
 
 RNG = np.random.default_rng(0)
-PIXELS = cv2.resize(RNG.integers(0, 256, (6, 8, 3), np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC)
+PIXELS = cv2.resize(
+    RNG.integers(0, 256, (6, 8, 3), np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC
+)
 PICTURE = Image.fromarray(PIXELS)
 ALPHA = np.dstack([PIXELS, np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))])
 ON_ITS_SIDE = Image.Exif()

@@ -17,7 +17,13 @@ def dataset(shapes):
 
 
 def loader(dataset, **options):
-    defaults = {"batch_size": 8, "image_size": (24, 32), "seed": 3, "shuffle": True, "augment": "standard"}
+    defaults = {
+        "batch_size": 8,
+        "image_size": (24, 32),
+        "seed": 3,
+        "shuffle": True,
+        "augment": "standard",
+    }
     return Loader(dataset, **(defaults | options))
 
 
@@ -28,7 +34,9 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found.weights[name], expected.weights[name])
 
 
-@pytest.mark.parametrize("parallel", [{"threads": 1}, {"threads": 4}, {"threads": 1, "processes": 2}])
+@pytest.mark.parametrize(
+    "parallel", [{"threads": 1}, {"threads": 4}, {"threads": 1, "processes": 2}]
+)
 def test_threads_and_processes_do_not_change_a_byte(dataset, parallel):
     whole = loader(dataset)
     for step, batch in enumerate(whole.batches(0, 12, **parallel)):
@@ -38,7 +46,9 @@ def test_threads_and_processes_do_not_change_a_byte(dataset, parallel):
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_the_parts_of_all_ranks_are_the_batch(dataset, world_size):
-    parts = [loader(dataset, rank=rank, world_size=world_size).batch(7) for rank in range(world_size)]
+    parts = [
+        loader(dataset, rank=rank, world_size=world_size).batch(7) for rank in range(world_size)
+    ]
     whole = loader(dataset).batch(7)
     np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)
     labels = np.concatenate([part.targets["label"] for part in parts])
@@ -80,7 +90,9 @@ def test_validation_begins_anew_after_its_last_batch(dataset):
 
 
 def test_seed_and_epoch_change_order_and_augmentation(dataset):
-    assert not np.array_equal(loader(dataset).batch(0).images, loader(dataset, seed=4).batch(0).images)
+    assert not np.array_equal(
+        loader(dataset).batch(0).images, loader(dataset, seed=4).batch(0).images
+    )
     one = dataset.take([0] * 8)
     batch = loader(one, augment="standard").batch(0)
     assert len({image.tobytes() for image in batch.images}) == 8

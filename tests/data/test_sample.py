@@ -22,7 +22,9 @@ def sample(tmp_path_factory):
 def test_colour_and_brightness_do_not_give_the_class_away(sample, what):
     side = 4 if what == "a 4x4 thumbnail" else 1
     pictures = [decode(sample.read(row)) for row in range(len(sample))]
-    thumbnails = [resize_box(p, central_box(*p.shape[:2], (side, side)), (side, side)) for p in pictures]
+    thumbnails = [
+        resize_box(p, central_box(*p.shape[:2], (side, side)), (side, side)) for p in pictures
+    ]
     features = np.array([t.ravel() for t in thumbnails]) / 255
     labels = sample.labels(sample.tasks[0])
     accuracy = cross_val_score(LogisticRegression(max_iter=2000), features, labels, cv=4).mean()

@@ -11,7 +11,9 @@ from hornbeam.errors import ConfigError, DataError
 
 
 def test_a_folder_of_classes_is_read_in_natural_order(folders):
-    root = folders({"class10/a.jpg": 1, "class2/b.png": 2, "class2/deep/er/c.JPG": 3, "class2/notes.txt": b"x"})
+    root = folders(
+        {"class10/a.jpg": 1, "class2/b.png": 2, "class2/deep/er/c.JPG": 3, "class2/notes.txt": b"x"}
+    )
     dataset = open_folder(root)
     assert dataset.tasks[0].classes == ("class2", "class10")
     assert dataset.paths == ["class2/b.png", "class2/deep/er/c.JPG", "class10/a.jpg"]
@@ -32,7 +34,15 @@ def test_a_class_may_be_called_train(folders):
 
 
 def test_hidden_folders_are_no_classes(folders):
-    root = folders({"cat/1.jpg": 1, "dog/2.jpg": 2, ".thumbs/3.jpg": 3, "cat/.hidden.jpg": 4, "__MACOSX/5.jpg": 5})
+    root = folders(
+        {
+            "cat/1.jpg": 1,
+            "dog/2.jpg": 2,
+            ".thumbs/3.jpg": 3,
+            "cat/.hidden.jpg": 4,
+            "__MACOSX/5.jpg": 5,
+        }
+    )
     assert open_folder(root).paths == ["cat/1.jpg", "dog/2.jpg"]
 
 
@@ -69,7 +79,9 @@ def test_a_missing_folder_gets_the_nearest_name(folders):
 
 def test_classes_that_a_model_does_not_know_are_refused(folders):
     root = folders({"cats/1.jpg": 1})
-    with pytest.raises(DataError, match=r"class 'cats' that the model does not know.*Did you mean 'cat'"):
+    with pytest.raises(
+        DataError, match=r"class 'cats' that the model does not know.*Did you mean 'cat'"
+    ):
         open_folder(root, classes=("cat", "dog"))
 
 
@@ -82,7 +94,9 @@ def test_pictures_without_labels_come_from_files_and_folders(folders):
 
 
 def test_a_split_is_stratified_and_depends_on_seed_and_paths_alone(folders):
-    root = folders({f"{c}/{i}.jpg": 1 for c, n in (("cat", 20), ("dog", 5), ("owl", 2)) for i in range(n)})
+    root = folders(
+        {f"{c}/{i}.jpg": 1 for c, n in (("cat", 20), ("dog", 5), ("owl", 2)) for i in range(n)}
+    )
     dataset = open_folder(root)
     split = with_validation(dataset, 0.2, seed=0)
     counts = split.counts(split.tasks[0])
@@ -98,14 +112,18 @@ def test_a_split_is_stratified_and_depends_on_seed_and_paths_alone(folders):
 
 
 def test_an_existing_validation_folder_is_left_as_it_is(folders):
-    root = folders({f"{part}/{c}/{i}.jpg": 1 for part in ("train", "val") for c in "ab" for i in range(3)})
+    root = folders(
+        {f"{part}/{c}/{i}.jpg": 1 for part in ("train", "val") for c in "ab" for i in range(3)}
+    )
     dataset = open_folder(root)
     assert with_validation(dataset, 0.5, seed=0).table.equals(dataset.table)
 
 
 def test_a_class_of_one_picture_cannot_be_split(folders):
     with pytest.raises(DataError, match="class 'b' has 1 picture"):
-        with_validation(open_folder(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0)
+        with_validation(
+            open_folder(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0
+        )
 
 
 @pytest.fixture
@@ -120,7 +138,9 @@ def with_bad(folders):
 
 
 def test_bad_pictures_are_an_error_that_names_one_and_counts_the_others(with_bad):
-    with pytest.raises(DataError, match=r"cat/1\.jpg: the picture is truncated.*2 more bad pictures.*--on-bad skip"):
+    with pytest.raises(
+        DataError, match=r"cat/1\.jpg: the picture is truncated.*2 more bad pictures.*--on-bad skip"
+    ):
         verify(open_folder(with_bad), "error", threads=2)
 
 

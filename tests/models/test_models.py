@@ -16,12 +16,17 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 48, 3), np.uint8)
 
 def test_every_classifier_of_keras_applications_is_in_the_zoo():
     known = {a.constructor for a in ZOO.values()}
-    offered = {n for n in dir(keras.applications) if callable(getattr(keras.applications, n)) and n[0].isupper()}
+    offered = {
+        n
+        for n in dir(keras.applications)
+        if callable(getattr(keras.applications, n)) and n[0].isupper()
+    }
     assert offered == known - {""}
 
 
 @pytest.mark.parametrize(
-    "name", ["compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v3_small", "efficientnet_b0"]
+    "name",
+    ["compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v3_small", "efficientnet_b0"],
 )
 def test_the_table_tells_the_number_of_parameters(name):
     architecture = ZOO[name]
@@ -58,17 +63,20 @@ def test_a_classifier_takes_bytes_and_names_its_outputs():
     model = build_classifier(ZOO["compact"], (40, 48), two)
     assert model.input.dtype == "uint8"
     answers = model.predict_on_batch(PIXELS)
-    assert {name: logits.shape for name, logits in answers.items()} == {"label": (2, 3), "age": (2, 2)}
+    assert {name: logits.shape for name, logits in answers.items()} == {
+        "label": (2, 3),
+        "age": (2, 2),
+    }
 
 
 def test_unknown_models_get_the_nearest_name():
     assert find_architecture("MobileNetV2").name == "mobilenet_v2"
-    with pytest.raises(ConfigError, match="no model 'resnet5'. Did you mean 'resnet50'"):
+    with pytest.raises(ConfigError, match=r"no model 'resnet5'\. Did you mean 'resnet50'"):
         find_architecture("resnet5")
 
 
 def test_pictures_too_small_for_a_network_are_refused():
-    with pytest.raises(ConfigError, match="64x64 is too small for inception_v3.*from 75 pixels"):
+    with pytest.raises(ConfigError, match=r"64x64 is too small for inception_v3.*from 75 pixels"):
         ZOO["inception_v3"].build_backbone((64, 64), None)
 
 
@@ -103,7 +111,11 @@ def test_a_closing_softmax_of_a_recipe_is_taken_off(closing):
         return small_network(input_shape, len(targets[0].classes), closing)
 
     model = adapt_user_model(build_model, (40, 48), TASKS)
-    expected = adapt_user_model(lambda s, t: build_model(s, t), (40, 48), TASKS) if closing == "none" else None
+    expected = (
+        adapt_user_model(lambda s, t: build_model(s, t), (40, 48), TASKS)
+        if closing == "none"
+        else None
+    )
     logits = model.predict_on_batch(PIXELS)["label"]
     assert not np.allclose(logits.sum(axis=1), 1)
     if expected is not None:
@@ -121,7 +133,10 @@ def test_a_closing_softmax_of_a_recipe_is_taken_off(closing):
     ],
 )
 def test_a_recipe_may_take_its_arguments_in_several_ways(build):
-    assert adapt_user_model(build, (40, 48), TASKS).predict_on_batch(PIXELS)["label"].shape == (2, 3)
+    assert adapt_user_model(build, (40, 48), TASKS).predict_on_batch(PIXELS)["label"].shape == (
+        2,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,9 @@ def test_what_is_wrong_with_a_recipes_model_is_said(build, words):
 @pytest.fixture(scope="module")
 def source():
     keras.utils.set_random_seed(7)
-    return keras.applications.MobileNetV2(alpha=0.35, weights=None, input_shape=(64, 64, 3), classes=10)
+    return keras.applications.MobileNetV2(
+        alpha=0.35, weights=None, input_shape=(64, 64, 3), classes=10
+    )
 
 
 def fresh_backbone():
@@ -153,7 +170,9 @@ def fresh_backbone():
 
 
 @pytest.mark.parametrize("file", ["with_top.h5", "with_top.weights.h5", "with_top.keras"])
-def test_weights_of_each_format_go_into_the_backbone_and_the_head_is_left_out(file, source, tmp_path):
+def test_weights_of_each_format_go_into_the_backbone_and_the_head_is_left_out(
+    file, source, tmp_path
+):
     path = tmp_path / file
     if file.endswith(".weights.h5"):
         source.save_weights(path)
@@ -162,7 +181,9 @@ def test_weights_of_each_format_go_into_the_backbone_and_the_head_is_left_out(fi
     backbone = fresh_backbone()
     restore.load_weights(backbone, path)
     for layer in (layer for layer in backbone.layers if layer.weights):
-        for ours, theirs in zip(layer.get_weights(), source.get_layer(layer.name).get_weights(), strict=True):
+        for ours, theirs in zip(
+            layer.get_weights(), source.get_layer(layer.name).get_weights(), strict=True
+        ):
             np.testing.assert_array_equal(ours, theirs)
 
 

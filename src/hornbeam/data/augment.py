@@ -33,7 +33,7 @@ class Augmentation:
 
     def __call__(self, pixels: Pixels, size: tuple[int, int], rng: np.random.Generator) -> Pixels:
         """Vary a picture and bring it to `size`: uint8 `[height, width, 3]` → `[*size, 3]`."""
-        box = central_box(*pixels.shape[:2], size)
+        box = central_box(pixels.shape[0], pixels.shape[1], size)
         if self.area:
             box = random_box(pixels.shape[0], pixels.shape[1], size, self.area, self.aspect, rng)
         result = resize_box(pixels, box, size)

@@ -103,7 +103,9 @@ class Dataset:
 
     def take(self, rows: ArrayLike) -> Dataset:
         """Return the examples at these rows, in this order."""
-        return dataclasses.replace(self, table=self.table.take(pa.array(np.asarray(rows, np.int64))))
+        return dataclasses.replace(
+            self, table=self.table.take(pa.array(np.asarray(rows, np.int64)))
+        )
 
     def with_column(self, name: str, values: Sequence[str]) -> Dataset:
         """Return the dataset with a string column added or replaced."""

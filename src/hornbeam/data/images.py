@@ -12,15 +12,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hornbeam.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
 EXTENSIONS = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
+    f".{suffix}"
+    for suffix in (
+        "avif", "bmp", "gif", "jfif", "jp2", "jpe", "jpeg", "jpg",
+        "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp",
+    )
+)  # fmt: skip
+"""Endings by which a file is taken for a picture, in lower case."""
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -113,7 +118,7 @@ def _decode_by_pillow(data: bytes) -> Pixels:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture)
             return np.asarray(picture.convert("RGB"))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(_no_picture(data)) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"the picture is truncated or damaged ({error})") from None

@@ -63,7 +63,7 @@ def draw_picture(name: str, size: int, rng: np.random.Generator) -> Pixels:
     shape = (width // _SUPERSAMPLING, height // _SUPERSAMPLING)
     small = cv2.resize(canvas, shape, interpolation=cv2.INTER_AREA).astype(np.float32)
     small += rng.normal(0, rng.uniform(2, 10), small.shape)
-    return np.clip(small, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(small, 0, 255), np.uint8)
 
 
 def _polygon(corners: int) -> Points:
@@ -105,7 +105,7 @@ SHAPES: dict[str, Points] = {
 
 def _rotate(points: Points, angle: float) -> Points:
     cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]))
 
 
 def _background(height: int, width: int, rng: np.random.Generator) -> Pixels:

@@ -1,7 +1,7 @@
 """Where a dataset comes from: today folders of pictures, one folder per class.
 
-    root/class/**/picture                            a split is made later
-    root/{train,val|valid|validation,test}/class/**/picture
+root/class/**/picture                            a split is made later
+root/{train,val|valid|validation,test}/class/**/picture
 """
 
 from __future__ import annotations

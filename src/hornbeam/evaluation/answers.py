@@ -21,7 +21,9 @@ def answer_lines(predictions: Predictions, top: int) -> Iterator[str]:
     best = {task: predictions.best(task, top) for task in predictions.tasks}
     for row, path in enumerate(predictions.dataset.paths):
         for task in predictions.tasks:
-            answers = (f"{task.classes[i]} {probabilities[task][row, i]:.1%}" for i in best[task][row])
+            answers = (
+                f"{task.classes[i]} {probabilities[task][row, i]:.1%}" for i in best[task][row]
+            )
             of_task = f" {task.name}" if len(predictions.tasks) > 1 else ""
             yield f"{path}{of_task}: {'  '.join(answers)}"
 

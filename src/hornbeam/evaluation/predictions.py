@@ -42,7 +42,7 @@ class Predictions:
         """Return the softmax of the logits: float32 `[examples, classes]`."""
         logits = self.logits[task.name].astype(np.float64)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
 
     def predicted(self, task: Task) -> NDArray[np.int64]:
         """Return the index of the most probable class of every example."""
@@ -106,9 +106,7 @@ def predict(
 
     loader = Loader(dataset, batch_size=batch_size, image_size=image_size)
     model.jit_compile = compiles_with_xla()
-    outputs = model.predict(
-        feed(loader, threads=threads), steps=loader.steps_per_epoch, verbose=0
-    )
+    outputs = model.predict(feed(loader, threads=threads), steps=loader.steps_per_epoch, verbose=0)
     logits = {
         task.name: np.asarray(outputs[task.name], np.float32)[: len(dataset)] for task in tasks
     }

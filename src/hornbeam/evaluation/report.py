@@ -183,7 +183,9 @@ def _thumbnail(predictions: Predictions, row: int, side: int = 144) -> str:
         pixels = decode(predictions.dataset.read(row))
     except HornbeamError:
         return "<p class=soft>(the picture is gone)</p>"
-    small = resize_box(pixels, central_box(*pixels.shape[:2], (side, side)), (side, side))
+    small = resize_box(
+        pixels, central_box(pixels.shape[0], pixels.shape[1], (side, side)), (side, side)
+    )
     jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     data = base64.b64encode(jpeg.tobytes()).decode()
     return f'<img alt="" width={side} height={side} src="data:image/jpeg;base64,{data}">'
@@ -236,7 +238,7 @@ def _plot(name: str, steps: list[float], training: list[float], validation: list
         f'fill="var(--ink)">{escape(name)}</text>'
         f'<text x="{width - margin}" y="20" text-anchor="end" fill="var(--leaf)">validation</text>'
         f'<text x="{width - margin - 75}" y="20" text-anchor="end" fill="var(--clay)">training</text>'
-        f'{ticks}{line(training, "var(--clay)")}{line(validation, "var(--leaf)")}'
+        f"{ticks}{line(training, 'var(--clay)')}{line(validation, 'var(--leaf)')}"
         f'<text x="{width - margin}" y="{height - 16}" text-anchor="end">step {steps[-1]:.0f}</text>'
         "</svg>"
     )

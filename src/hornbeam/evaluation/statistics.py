@@ -109,7 +109,9 @@ def score(predictions: Predictions, task: Task) -> Scores:
     top = logits.max(axis=1)
     log_total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
     losses = log_total - logits[np.arange(len(labels)), labels]
-    error = float(losses.std(ddof=1) / math.sqrt(len(losses)) * _Z95) if len(losses) > 1 else math.nan
+    error = (
+        float(losses.std(ddof=1) / math.sqrt(len(losses)) * _Z95) if len(losses) > 1 else math.nan
+    )
     right = np.diag(confusion)
     classes = tuple(
         ClassScores(

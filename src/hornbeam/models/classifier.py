@@ -27,10 +27,12 @@ class Target(Protocol):
     """What a model must know of a task."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the output."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """In the order of the logits."""
 
 
 def build_classifier(

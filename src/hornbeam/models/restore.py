@@ -163,7 +163,7 @@ def _load_h5(backbone: keras.Model, path: Path) -> None:
         import h5py
 
         with h5py.File(path) as file:
-            group = file["model_weights"] if "model_weights" in file else file
+            group = file.get("model_weights", file)
             raw = group.attrs.get("layer_names", [])
             present = {n.decode() if isinstance(n, bytes) else str(n) for n in raw}
         wanted = [layer.name for layer in backbone.layers if layer.weights]

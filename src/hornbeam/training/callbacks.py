@@ -63,7 +63,9 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
             return
         exact = [v for k, v in logs.items() if k.startswith("val_") and k.endswith("cross_entropy")]
         logs["val_loss"] = float(sum(exact))
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
         logs["pictures_per_second"] = round(self.pictures_per_second, 1)
 
     def _read_watch(self) -> None:

@@ -1,0 +1,51 @@
+# Everything a person needs: make demo, make test. Python 3.11+ and make are enough.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test test-slow lint bench clean
+
+help:
+	@echo "make demo       train on sample pictures, evaluate, predict, export"
+	@echo "make test       all tests but the slow ones"
+	@echo "make test-slow  the slow ones"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      measure the claims in benchmarks/"
+
+# Pinned versions; `constraints.txt` is the one place for them.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Hornbeam needs Python 3.11 or newer; set PYTHON=… to one." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	@touch $@
+
+demo: $(READY)
+	rm -rf demo
+	$(BIN)/hornbeam sample demo/shapes
+	$(BIN)/hornbeam train demo/shapes --run demo/run
+	$(BIN)/hornbeam evaluate demo/run
+	$(BIN)/hornbeam predict demo/run demo/shapes/star/star-0000.* demo/shapes/circle/circle-0000.* --top 3
+	$(BIN)/hornbeam export demo/run --format keras,h5 --out demo/export
+	@echo
+	@echo "Open the report: $(CURDIR)/demo/run/report.html"
+
+# One worker a core: most tests start the real command in a process of its own.
+test: $(READY)
+	$(BIN)/pytest -m "not slow" -n auto
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
