@@ -95,9 +95,11 @@ class Run:
         self, config: dict[str, Any], dataset: Dataset, environment: dict[str, Any],
         skipped: dict[str, str], recipe: Recipe | None,
     ) -> None:  # fmt: skip
-        """Record what is trained, on what, and where. The mark of a run is written last."""
+        """Record what is trained, on what, and where."""
         import yaml
 
+        # First, because only what is known as a run may be replaced by --overwrite.
+        write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         dataset.save(self.path / "dataset.parquet")
         summary = {
             "root": str(dataset.root.absolute()),
@@ -115,7 +117,6 @@ class Run:
         write_json(self.path / "environment.json", environment)
         if recipe:
             write_bytes(self.path / "recipe.py", recipe.path.read_bytes())
-        write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
         """Return the options of the training.

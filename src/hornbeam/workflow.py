@@ -35,6 +35,10 @@ _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
 
 
+_MOST_CLASSES = 30
+"""Classes that are listed on a terminal; the report has all."""
+
+
 def draw_sample(options: SampleOptions) -> None:
     """Draw a small dataset to try things on."""
     try:
@@ -101,7 +105,8 @@ def train(options: TrainOptions) -> Run:
     best = load_checkpoint(model, run.checkpoints)
     if precision != "float32":
         trained = model.get_weights()
-        model = _build_model(options, architecture, recipe, dataset, "float32")
+        bare = options.model_copy(update={"weights": "none"})
+        model = _build_model(bare, architecture, recipe, dataset, "float32")
         model.set_weights(trained)
     run.save_model(model)
     predictions = _predict(model, dataset.only(VALIDATION), image_size, options.batch_size, threads)
@@ -271,17 +276,24 @@ def _tell_skipped(skipped: dict[str, str]) -> None:
 
 def _tell_scores(all_scores: list[Scores]) -> None:
     for scores in all_scores:
+        shown = sorted(scores.classes, key=lambda c: c.f1) if _too_many(scores) else scores.classes
         console.table(
             ["class", "pictures", "recall (95 %)", "precision (95 %)", "F1"],
             [
                 [c.name, str(c.recall.trials), str(c.recall), str(c.precision), f"{c.f1:.3f}"]
-                for c in scores.classes
+                for c in shown[:_MOST_CLASSES]
             ],
         )
+        if _too_many(scores):
+            console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
         console.say(
             f"accuracy {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
             f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
         )
+
+
+def _too_many(scores: Scores) -> bool:
+    return len(scores.classes) > _MOST_CLASSES
 
 
 def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:

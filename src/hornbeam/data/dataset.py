@@ -95,8 +95,9 @@ class Dataset:
         """
         chosen = self.take(np.flatnonzero(np.asarray(self.table["split"].to_pylist()) == split))
         if not len(chosen):
+            there = ", ".join(filter(None, self.splits)) or "none"
             raise DataError(
-                f"{self.root} has no '{split}' split; it has {', '.join(self.splits) or 'nothing'}."
+                f"{self.root} has no '{split}' split; it has {there}."
                 + did_you_mean(split, self.splits)
             )
         return chosen

@@ -38,7 +38,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 .bar { position: relative; width: 8rem; height: .8rem; background: var(--line); display: inline-block;
   vertical-align: middle; }
@@ -47,7 +48,8 @@ th:first-child, td:first-child { text-align: left; }
 .matrix td, .matrix th { border: 1px solid var(--paper); text-align: center; min-width: 2rem; }
 .matrix th { font-weight: normal; } .matrix tr > th:first-child { text-align: right; }
 .shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }
-figure { margin: 0; font-size: .8rem; overflow-wrap: anywhere; } figure img { width: 100%; }
+figure { margin: 0; font-size: .8rem; overflow-wrap: anywhere; }
+figure img { width: 100%; height: auto; }
 .soft { color: var(--soft); } svg { max-width: 100%; height: auto; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """

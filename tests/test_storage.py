@@ -1,0 +1,68 @@
+"""What is written is there whole, or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hornbeam.storage import new_directory, point_link, replacing, write_bytes, write_text
+
+
+def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path):
+    path = tmp_path / "f.txt"
+    write_text(path, "one")
+    write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    os.umask(mask := os.umask(0))
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+    assert [p.name for p in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_an_error_while_writing_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "f.txt"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path):
+    with new_directory(tmp_path / "a" / "d") as temporary:
+        (temporary / "x").write_text("1")
+        assert not (tmp_path / "a" / "d").exists()
+    assert (tmp_path / "a" / "d" / "x").read_text() == "1"
+    with pytest.raises(ZeroDivisionError), new_directory(tmp_path / "a" / "e"):
+        raise ZeroDivisionError
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["d"]
+    with pytest.raises(FileExistsError), new_directory(tmp_path / "a" / "d"):
+        pass
+
+
+def test_a_link_moves_in_one_step(tmp_path):
+    for target in ("one", "two"):
+        (tmp_path / target).mkdir()
+        point_link(tmp_path / "best", target)
+    assert (tmp_path / "best").resolve().name == "two"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "one", "two"]
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "f"
+    write_bytes(path, b"0" * 300_000)
+    code = (
+        "import itertools; from pathlib import Path; from hornbeam.storage import write_bytes\n"
+        f"for i in itertools.count(): write_bytes(Path({str(path)!r}), str(i % 10).encode() * 300_000)"
+    )
+    for delay in (0.15, 0.2, 0.25, 0.3):
+        process = subprocess.Popen([sys.executable, "-c", code])
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        content = path.read_bytes()
+        assert len(content) == 300_000
+        assert len(set(content)) == 1
