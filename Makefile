@@ -34,7 +34,7 @@ demo: $(READY)
 
 # One worker a core: most tests start the real command in a process of its own.
 test: $(READY)
-	$(BIN)/pytest -m "not slow" -n auto
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

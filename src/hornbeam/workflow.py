@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
 
-
 _MOST_CLASSES = 30
 """Classes that are listed on a terminal; the report has all."""
 
@@ -55,24 +54,26 @@ def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
         require_free(options.run, options.overwrite)
+    options = options.resolved()
+    architecture = find_architecture(options.model) if options.model else None
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
 
-    # Pictures: listed, split, each one read once.
+    # Pictures: listed and split.
     dataset = sources.open_folder(options.data)
     dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
-    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-    _tell_skipped(skipped)
 
     # The network. From here on Keras is imported.
-    options = options.resolved()
     recipe = Recipe.load(options.recipe) if options.recipe else None
-    architecture = find_architecture(options.model) if options.model else None
     size = architecture.size if architecture else _DEFAULT_SIZE
     image_size = options.image_size or (size, size)
     precision = backend.resolve_precision(options.precision)
     options = options.model_copy(update={"image_size": image_size, "precision": precision})
     model = _build_model(options, architecture, recipe, dataset, precision)
+
+    # Each picture is read once. This takes longest of all checks, so it comes last.
+    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    _tell_skipped(skipped)
     console.say(_describe(options, dataset, model))
 
     # The run: nothing was written before.
@@ -101,7 +102,8 @@ def train(options: TrainOptions) -> Run:
         log=run.log, threads=threads, processes=options.processes,
     )  # fmt: skip
 
-    # What it is worth. The kept model is in float32, so that it loads and answers anywhere alike.
+    # What it is worth. The kept model is in float32, so that it loads and answers
+    # alike anywhere.
     best = load_checkpoint(model, run.checkpoints)
     if precision != "float32":
         trained = model.get_weights()

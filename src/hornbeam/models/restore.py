@@ -84,7 +84,8 @@ def imagenet_download(constructor: str, wanted: bool = True) -> Iterator[None]:
         yield
         return
     url = _weights_url(constructor)
-    online = _is_reachable(urlsplit(url).hostname or "")
+    # Behind a proxy a direct connection tells nothing; the socket's time limit must do.
+    online = "https" in urllib.request.getproxies() or _is_reachable(urlsplit(url).hostname or "")
     earlier = socket.getdefaulttimeout()
     opener = urllib.request._opener  # type: ignore[attr-defined]
     try:
