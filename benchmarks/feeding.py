@@ -39,9 +39,9 @@ def measure(way: str, root: Path) -> float:
     model = build_classifier(ZOO["compact"], (96, 96), dataset.tasks)
     compile_classifier(model, dataset.tasks, 1e-3)
     options: dict[str, Any] = {"epochs": EPOCHS, "steps_per_epoch": STEPS, "verbose": 0}
-    data: tuple[Any, ...] = (feed(loader, threads=1),)
+    data: tuple[Any, ...] = (feed(loader, STEPS * EPOCHS, threads=1),)
     if way.startswith("keras"):
-        data = (Feed(loader, 0, threads=1, processes=0),)
+        data = (Feed(loader, STEPS * EPOCHS),)
     elif way.startswith("arrays"):
         batches = [loader.batch(step) for step in range(STEPS)]
         stacked = [np.concatenate([b.images for b in batches])]

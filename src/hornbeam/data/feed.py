@@ -11,18 +11,21 @@ import numpy as np
 from hornbeam.data.loader import Batch, Loader
 
 
-def feed(loader: Loader, start: int = 0, *, threads: int = 1, processes: int = 0) -> Any:
+def feed(
+    loader: Loader, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
+) -> Any:
     """Return an endless input for `fit`, `evaluate` or `predict`: the batches from `start` on.
 
-    Each new iteration begins at `start` again. Tell Keras the number of steps.
+    Each new iteration begins at `start` again. Keras must be told the number of steps as well.
 
     Args:
         loader: where batches come from.
+        steps: how many will be taken in one go; none is made beyond them.
         start: step of the first batch.
         threads: see `Loader.batches`.
         processes: see `Loader.batches`.
     """
-    indexed = Feed(loader, start, threads=threads, processes=processes)
+    indexed = Feed(loader, steps, start, threads=threads, processes=processes)
     return _tensorflow_dataset(indexed) if keras.config.backend() == "tensorflow" else indexed
 
 
@@ -34,9 +37,12 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     has one meaning only.
     """
 
-    def __init__(self, loader: Loader, start: int, *, threads: int, processes: int) -> None:
+    def __init__(
+        self, loader: Loader, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
+    ) -> None:
         super().__init__()
         self._loader = loader
+        self._steps = steps
         self._start = start
         self._parallel = {"threads": threads, "processes": processes}
         self._ahead: Iterator[Batch] = iter(())
@@ -48,8 +54,11 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return images, targets and weights of one step."""
-        if index != self._next:
-            self._ahead = self._loader.batches(self._start + index, **self._parallel)
+        if index != self._next or index % self._steps == 0:
+            stop = (index // self._steps + 1) * self._steps
+            self._ahead = self._loader.batches(
+                self._start + index, self._start + stop, **self._parallel
+            )
         self._next = index + 1
         return tuple(next(self._ahead))
 

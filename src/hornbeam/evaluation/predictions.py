@@ -105,8 +105,9 @@ def predict(
     from hornbeam.data.feed import feed
 
     loader = Loader(dataset, batch_size=batch_size, image_size=image_size)
+    steps = loader.steps_per_epoch
     model.jit_compile = compiles_with_xla()
-    outputs = model.predict(feed(loader, threads=threads), steps=loader.steps_per_epoch, verbose=0)
+    outputs = model.predict(feed(loader, steps, threads=threads), steps=steps, verbose=0)
     logits = {
         task.name: np.asarray(outputs[task.name], np.float32)[: len(dataset)] for task in tasks
     }

@@ -116,10 +116,10 @@ def fit(
     clock = Clock(budget.total_steps, training.batch_size)
     with console.progress("training", budget.total_steps) as advance:
         model.fit(
-            feed(training, threads=threads, processes=processes),
+            feed(training, budget.total_steps, threads=threads, processes=processes),
             epochs=budget.intervals,
             steps_per_epoch=budget.steps_per_interval,
-            validation_data=feed(validation, threads=threads),
+            validation_data=feed(validation, validation.steps_per_epoch, threads=threads),
             validation_steps=validation.steps_per_epoch,
             callbacks=[
                 clock,
