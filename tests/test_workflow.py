@@ -206,7 +206,7 @@ def test_bad_pictures_are_an_error_or_counted(hornbeam, shapes, tmp_path):
     assert not (tmp_path / "run").exists()
     done = hornbeam(*words, "--on-bad", "skip")
     assert done.code == 0, done.err
-    assert "1 bad pictures were skipped" in done.err
+    assert "1 bad picture was skipped" in done.err
     assert list(json.loads((tmp_path / "run" / "dataset.json").read_text())["skipped"]) == [
         f"star/{victim.name}"
     ]

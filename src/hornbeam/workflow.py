@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
+
+_COMPARED = 64
+"""Held-out pictures on which an export is compared with the model."""
 
 _MOST_CLASSES = 30
 """Classes that are listed on a terminal; the report has all."""
@@ -111,11 +115,8 @@ def train(options: TrainOptions) -> Run:
         model = _build_model(bare, architecture, recipe, dataset, "float32")
         model.set_weights(trained)
     run.save_model(model)
-    predictions = _predict(model, dataset.only(VALIDATION), image_size, options.batch_size, threads)
-    predictions.save(run.path / "predictions.parquet")
-    _write_report(run, predictions)
+    _judge(run, model, dataset.only(VALIDATION), options.batch_size, threads)
     run.log("end", best_step=best["step"])
-    _tell_scores(_score_all(predictions))
     console.say(f"The model and all about it are in {run.path}; the report is {run.report}.")
     return run
 
@@ -123,21 +124,16 @@ def train(options: TrainOptions) -> Run:
 def evaluate(options: EvaluateOptions) -> list[Scores]:
     """Say how good a trained model is, with error bars."""
     run = Run.open(options.run)
-    tasks, image_size = run.tasks(), run.image_size()
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
     if options.data is None:
         dataset = run.dataset()
     else:
-        dataset = sources.open_folder(options.data, classes=tasks[0].classes)
+        dataset = sources.open_folder(options.data, classes=run.tasks()[0].classes)
     dataset = _choose_split(dataset, options.split)
     dataset, skipped = checks.verify(dataset, options.on_bad, threads)
     _tell_skipped(skipped)
-    predictions = _predict(run.load_model(), dataset, image_size, options.batch_size, threads)
-    predictions.save(run.path / "predictions.parquet")
-    _write_report(run, predictions)
-    scores = _score_all(predictions)
-    _tell_scores(scores)
+    scores = _judge(run, run.load_model(), dataset, options.batch_size, threads)
     console.say(f"The report is {run.report}.")
     return scores
 
@@ -145,17 +141,18 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
 def predict(options: PredictOptions) -> Predictions:
     """Name what is in pictures."""
     from hornbeam.evaluation.answers import answer_lines, write_answers
+    from hornbeam.evaluation.predictions import predict as ask
 
     run = Run.open(options.run)
-    tasks, image_size = run.tasks(), run.image_size()
     dataset = sources.open_pictures(list(options.images))
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
     dataset, skipped = checks.verify(dataset, options.on_bad, threads)
     _tell_skipped(skipped)
-    predictions = _predict(
-        run.load_model(), dataset, image_size, options.batch_size, threads, tasks
-    )
+    predictions = ask(
+        run.load_model(), dataset, run.tasks(),
+        image_size=run.image_size(), batch_size=options.batch_size, threads=threads,
+    )  # fmt: skip
     if options.out:
         write_answers(predictions, options.top, skipped, options.out)
         console.say(f"{len(predictions)} answers are in {options.out}.")
@@ -174,7 +171,9 @@ def export(options: ExportOptions) -> dict[str, float]:
     backend.select_backend(options.backend)
     model = run.load_model()
     held_out = _choose_split(run.dataset(), "auto")
-    loader = Loader(held_out, batch_size=min(64, len(held_out)), image_size=run.image_size())
+    count = min(_COMPARED, len(held_out))
+    spread = held_out.take(np.linspace(0, len(held_out) - 1, count).astype(int))  # over all classes
+    loader = Loader(spread, batch_size=count, image_size=run.image_size())
     differences = exporting.export(
         model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite
     )
@@ -234,16 +233,25 @@ def _build_model(
     return model
 
 
-def _predict(
-    model: keras.Model, dataset: Dataset, image_size: tuple[int, int], batch_size: int,
-    threads: int, tasks: Any = None,
-) -> Predictions:  # fmt: skip
-    from hornbeam.evaluation import predictions
+def _judge(
+    run: Run, model: keras.Model, dataset: Dataset, batch_size: int, threads: int
+) -> list[Scores]:
+    """Ask the model about pictures with labels; note and tell what came of it."""
+    from hornbeam.evaluation.predictions import predict as ask
+    from hornbeam.evaluation.report import write_report
+    from hornbeam.evaluation.statistics import score
 
-    return predictions.predict(
-        model, dataset, tasks or dataset.tasks,
-        image_size=image_size, batch_size=batch_size, threads=threads,
+    predictions = ask(
+        model, dataset, run.tasks(),
+        image_size=run.image_size(), batch_size=batch_size, threads=threads,
     )  # fmt: skip
+    predictions.save(run.path / "predictions.parquet")
+    all_scores = [score(predictions, task) for task in predictions.tasks]
+    write_report(
+        run.report, run.path.name, run.config(), predictions, all_scores, run.path / "metrics.csv"
+    )
+    _tell_scores(all_scores)
+    return all_scores
 
 
 def _choose_split(dataset: Dataset, split: str) -> Dataset:
@@ -256,29 +264,19 @@ def _choose_split(dataset: Dataset, split: str) -> Dataset:
     return dataset
 
 
-def _score_all(predictions: Predictions) -> list[Scores]:
-    from hornbeam.evaluation.statistics import score
-
-    return [score(predictions, task) for task in predictions.tasks]
-
-
-def _write_report(run: Run, predictions: Predictions) -> None:
-    from hornbeam.evaluation.report import write_report
-
-    write_report(run.report, run.path.name, run.config(), predictions, _score_all(predictions),
-                 run.path / "metrics.csv")  # fmt: skip
-
-
 def _tell_skipped(skipped: dict[str, str]) -> None:
     for sentence in list(skipped.values())[:5]:
         console.warn(sentence)
     if skipped:
-        console.warn(f"{len(skipped)} bad pictures were skipped.")
+        what = "1 bad picture was" if len(skipped) == 1 else f"{len(skipped)} bad pictures were"
+        console.warn(f"{what} skipped.")
 
 
 def _tell_scores(all_scores: list[Scores]) -> None:
     for scores in all_scores:
-        shown = sorted(scores.classes, key=lambda c: c.f1) if _too_many(scores) else scores.classes
+        shown = scores.classes
+        if len(shown) > _MOST_CLASSES:
+            shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
         console.table(
             ["class", "pictures", "recall (95 %)", "precision (95 %)", "F1"],
             [
@@ -286,16 +284,12 @@ def _tell_scores(all_scores: list[Scores]) -> None:
                 for c in shown[:_MOST_CLASSES]
             ],
         )
-        if _too_many(scores):
+        if len(shown) > _MOST_CLASSES:
             console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
         console.say(
             f"accuracy {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
             f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
         )
-
-
-def _too_many(scores: Scores) -> bool:
-    return len(scores.classes) > _MOST_CLASSES
 
 
 def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:
@@ -323,4 +317,6 @@ def _repeatable(options: TrainOptions) -> dict[str, Any]:
     values["data"] = str(options.data.resolve())
     if options.recipe:
         values["recipe"] = str(options.recipe.resolve())
+    if options.weights not in ("none", "imagenet"):
+        values["weights"] = str(Path(options.weights).resolve())
     return values

@@ -10,7 +10,6 @@ from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
 from hornbeam.data.images import decode
 from hornbeam.errors import DataError, listing
 
-
 _AT_ONCE = 8192
 """Pictures handed to the threads at a time: each waiting one costs a kilobyte."""
 
