@@ -1,0 +1,81 @@
+"""The engine is chosen before Keras, and the process is prepared for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hornbeam import backend
+from hornbeam.errors import ConfigError
+
+
+def answers(code, **environment):
+    import os
+
+    full = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "KERAS_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"from hornbeam import backend\nimport os\n{code}"],
+        env=full | environment, capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_without_an_accelerator_tensorflow_comes_first(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(backend, "_has_accelerator", lambda: False)
+    assert backend._automatic() == "tensorflow"
+
+
+def test_with_an_accelerator_jax_comes_first(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(backend, "_has_accelerator", lambda: True)
+    assert backend._automatic() == "jax"
+
+
+def test_jax_is_taken_where_tensorflow_is_missing(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    there = backend.importlib.util.find_spec
+    monkeypatch.setattr(
+        backend.importlib.util, "find_spec", lambda n: None if n == "tensorflow" else there(n)
+    )
+    assert backend._automatic() == "jax"
+
+
+def test_the_environment_decides_where_the_option_does_not():
+    code = "print(backend.select_backend('auto'), os.environ['KERAS_BACKEND'])"
+    assert answers(code, KERAS_BACKEND="jax") == ["jax", "jax"]
+    assert answers("print(backend.select_backend('jax'))", KERAS_BACKEND="tensorflow") == ["jax"]
+
+
+def test_an_unknown_backend_in_the_environment_is_named(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(ConfigError, match=r"\$KERAS_BACKEND is 'theano'; expected one of"):
+        backend.select_backend("auto")
+
+
+def test_a_running_keras_cannot_change_its_backend():
+    code = "import keras\ntry: backend.select_backend('jax')\nexcept Exception as e: print(e)"
+    assert "Keras runs on 'tensorflow' already" in " ".join(
+        answers(code, KERAS_BACKEND="tensorflow")
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_memory_settings_of_the_user_are_left_alone():
+    assert answers("print(backend.keep_freed_memory())") == ["True"]
+    assert answers("print(backend.keep_freed_memory())", MALLOC_ARENA_MAX="4") == ["False"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults by getrusage")
+def test_freed_memory_is_kept_and_not_faulted_in_again():
+    code = """
+import resource
+import numpy as np
+backend.keep_freed_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(50 << 20, np.uint8)
+before = faults()
+for _ in range(5): np.ones(50 << 20, np.uint8)
+print(faults() - before)
+"""
+    assert int(answers(code)[0]) < 5 * (50 << 20) / 4096 / 10
