@@ -61,7 +61,6 @@ Backend = Literal["auto", "tensorflow", "jax", "torch"]
 OnBad = Literal["error", "skip"]
 
 _BACKEND = "Keras' engine; auto = jax where there is a GPU or TPU, else tensorflow"
-_BACKEND_NAMES = ("tensorflow", "jax", "torch")
 _THREADS = "pictures decoded at a time; 0 = one per core"
 _ON_BAD = "what to do about pictures that cannot be read"
 _BATCH_OF_ANSWERS = "pictures per forward pass"

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hornbeam import console
 from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
-from hornbeam.data.images import decode
 from hornbeam.errors import DataError, listing
 
 _AT_ONCE = 8192
@@ -34,12 +33,9 @@ def verify(dataset: Dataset, on_bad: str, threads: int) -> tuple[Dataset, dict[s
     def examine(row: int) -> tuple[str, str]:
         try:
             data = dataset.read(row)
+            dataset.decode(row, data)
         except DataError as error:
             return "", str(error)
-        try:
-            decode(data)
-        except DataError as error:
-            return "", f"{dataset.root / dataset.paths[row]}: {error}."
         return hashlib.blake2b(data, digest_size=16).hexdigest(), ""
 
     with (

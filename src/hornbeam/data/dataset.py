@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from hornbeam.data.images import Pixels, decode
 from hornbeam.errors import DataError, did_you_mean
 from hornbeam.storage import replacing
 
@@ -127,6 +128,17 @@ class Dataset:
             return path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: the picture cannot be read ({error.strerror}).") from None
+
+    def decode(self, row: int, data: bytes) -> Pixels:
+        """Return the pixels in the bytes of one picture: uint8 `[height, width, 3]`, RGB.
+
+        Raises:
+            DataError: they are no whole picture; the message names the file.
+        """
+        try:
+            return decode(data)
+        except DataError as error:
+            raise DataError(f"{self.root / self.paths[row]}: {error}.") from None
 
     def counts(self, task: Task) -> dict[str, dict[str, int]]:
         """Return how many examples each split has of each class: `{split: {class: count}}`."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hornbeam.data.augment import AUGMENTATIONS, Augmentation
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.images import Pixels, decode
+from hornbeam.data.images import Pixels
 from hornbeam.errors import DataError
 
 _ORDER, _VARIATION = 0, 1
@@ -179,12 +179,7 @@ class Loader:
         return rng.permutation(len(self.dataset))
 
     def _picture(self, row: int, position: int) -> Pixels:
-        try:
-            pixels = decode(self.dataset.read(row))
-        except DataError as error:
-            message = str(error)
-            path = str(self.dataset.root / self.dataset.paths[row])
-            raise DataError(message if path in message else f"{path}: {message}.") from None
+        pixels = self.dataset.decode(row, self.dataset.read(row))
         rng = np.random.default_rng((self.seed, _VARIATION, position))
         return self.augment(pixels, self.image_size, rng)
 

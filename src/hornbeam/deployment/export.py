@@ -10,6 +10,7 @@ import numpy as np
 
 from hornbeam.data.dataset import Task
 from hornbeam.errors import ConfigError, ContractError
+from hornbeam.models.restore import read_model
 from hornbeam.storage import replacing, write_json
 
 if TYPE_CHECKING:
@@ -98,13 +99,7 @@ def export(
     return differences
 
 
-def _load_keras(path: Path) -> keras.Model:
-    import keras
-
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-_LOADERS: dict[str, Callable[[Path], keras.Model]] = {"keras": _load_keras, "h5": _load_keras}
+_LOADERS: dict[str, Callable[[Path], keras.Model]] = {"keras": read_model, "h5": read_model}
 
 
 def _answers(

@@ -19,7 +19,7 @@ BACKBONE = "backbone"
 """Name of the layer of a classifier that is the network without its head."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -175,8 +175,8 @@ def _normalize(pixels: Any, normalization: Normalization) -> Any:
     if normalization == "signed":
         scale, offset = 1 / 127.5, -1.0
     elif normalization == "torch":
-        scale = [1 / (255 * deviation) for deviation in _IMAGENET_DEVIATION]
-        offset = [-m / d for m, d in zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True)]
+        scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
+        offset = [-m / d for m, d in zip(_IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
     elif normalization == "caffe":
         scale, offset = [1.0] * 3, [-mean for mean in _CAFFE_MEAN_BGR]
         pixels = ops.flip(pixels, -1)  # RGB to BGR

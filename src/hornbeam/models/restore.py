@@ -15,14 +15,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from hornbeam.errors import ConfigError, ModelError, listing
+from hornbeam.models.classifier import BACKBONE, IMAGENET_DEVIATION
 
 if TYPE_CHECKING:
     import keras
 
 _PATIENCE = 4.0
 """Seconds to wait for the server of the ImageNet weights."""
-
-_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def load_weights(backbone: keras.Model, path: Path) -> None:
@@ -49,7 +48,7 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
     before = backbone.get_weights()
     try:
         if path.suffix == ".keras":
-            _copy_layers(_read_model(path), backbone, path)
+            _copy_layers(read_model(path), backbone, path)
         elif path.name.endswith(".weights.h5"):
             backbone.load_weights(path)
         else:
@@ -120,14 +119,11 @@ def _cache() -> Path:
 
 
 def _weights_url(constructor: str) -> str:
-    import importlib
     import inspect
 
     import keras
 
-    module = importlib.import_module(
-        inspect.getmodule(getattr(keras.applications, constructor)).__name__  # type: ignore[union-attr]
-    )
+    module = inspect.getmodule(getattr(keras.applications, constructor))
     for name, value in sorted(vars(module).items()):
         if name.endswith("_PATH") and isinstance(value, str) and "://" in value:
             return value
@@ -149,7 +145,8 @@ def _is_reachable(host: str) -> bool:
     return bool(answer)
 
 
-def _read_model(path: Path) -> keras.Model:
+def read_model(path: Path) -> keras.Model:
+    """Load a whole model from a `.keras` or `.h5` file, trusting it with nothing."""
     import keras
 
     # safe_mode refuses Lambda layers and pickled code; compile=False ignores foreign losses.
@@ -173,8 +170,6 @@ def _load_h5(backbone: keras.Model, path: Path) -> None:
 
 
 def _copy_layers(source: keras.Model, backbone: keras.Model, path: Path) -> None:
-    from hornbeam.models.classifier import BACKBONE
-
     names = {layer.name for layer in source.layers}
     if BACKBONE in names:
         source = source.get_layer(BACKBONE)
@@ -204,7 +199,7 @@ def _mend_efficientnet(backbone: keras.Model) -> None:
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             values = layer.get_weights()
-            if len(values) >= 2 and np.allclose(values[1].ravel(), _IMAGENET_DEVIATION, atol=1e-3):
+            if len(values) >= 2 and np.allclose(values[1].ravel(), IMAGENET_DEVIATION, atol=1e-3):
                 layer.set_weights([values[0], values[1] ** 2, *values[2:]])
                 layer.finalize_state()
 
