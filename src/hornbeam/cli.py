@@ -16,6 +16,10 @@ from pydantic.fields import FieldInfo
 from hornbeam.config import COMMANDS, Options, choices_of, flag, read_config_file
 from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
 
+_SECTIONS = ("arguments", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
+             "training", "pictures", "augmentation", "machine")  # fmt: skip
+"""Headings of `--help`, in their order."""
+
 _EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."
 
 
@@ -59,14 +63,18 @@ def _run(words: list[str]) -> int:
 
     functions = {
         "sample": workflow.draw_sample,
+        "check": workflow.check,
+        "split": workflow.split,
+        "prepare": workflow.prepare,
+        "augment-preview": workflow.preview_augmentation,
         "train": workflow.train,
         "evaluate": workflow.evaluate,
         "predict": workflow.predict,
         "export": workflow.export,
         "models": workflow.list_models,
     }
-    functions[name](options)  # type: ignore[operator]
-    return 0
+    code = functions[name](options)  # type: ignore[operator]
+    return code if isinstance(code, int) else 0
 
 
 def parse(command: str, words: Sequence[str]) -> Options:
@@ -98,12 +106,11 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    sections: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        extra: dict[str, Any] = field.json_schema_extra or {}  # type: ignore[assignment]
+    fields = {name: (field, _extra(field)) for name, field in kind.model_fields.items()}
+    present = {extra["section"] for _, extra in fields.values()}
+    sections = {name: parser.add_argument_group(name) for name in _SECTIONS if name in present}
+    for name, (field, extra) in fields.items():
         section = extra["section"]
-        if section not in sections:
-            sections[section] = parser.add_argument_group(section)
         if extra.get("positional"):
             # Required ones may come from --config, so argparse demands none; pydantic does.
             several = "tuple" in str(field.annotation)
@@ -120,6 +127,11 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             action = {"metavar": _metavar(name, field)}
         sections[section].add_argument(*names, dest=name, help=_help(field), **action)
     return parser
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    """Return what `config.option` noted beside the value."""
+    return field.json_schema_extra or {}  # type: ignore[return-value]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -192,7 +204,7 @@ def _metavar(name: str, field: FieldInfo) -> str:
 def _help(field: FieldInfo) -> str:
     text = str(field.description).replace("%", "%%")
     default = field.default
-    if default is None or field.is_required() or default is False:
+    if default is None or field.is_required() or default is False or default == ():
         return text
     shown = ",".join(default) if isinstance(default, tuple) else default
     return f"{text} (default: {shown})"

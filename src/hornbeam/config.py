@@ -39,15 +39,38 @@ def positional(sentence: str, default: Any = ..., metavar: str = "") -> Any:
 
 
 def _parse_image_size(value: Any) -> Any:
+    """Return (height, width, channels) of `224`, `224x160`, `224x160x1` or a sequence of those."""
     if isinstance(value, int):
-        return (value, value)
+        return (value, value, 3)
     if isinstance(value, str):
         sides = value.lower().replace("x", ",").split(",")
-        if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() for side in sides)):
-            raise ValueError("should be a number of pixels, or HEIGHTxWIDTH")
-        numbers = tuple(int(side) for side in sides)
-        return numbers * 2 if len(numbers) == 1 else numbers
+        if not (1 <= len(sides) <= 3 and all(side.strip().isdecimal() for side in sides)):
+            raise ValueError("should be a number of pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS")
+        value = tuple(int(side) for side in sides)
+        if len(value) == 1:
+            value *= 2
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return (*value, 3)
     return value
+
+
+def _parse_ratios(value: Any) -> Any:
+    """Return (train, validation, test) of `0.8,0.1,0.1`; without the third, test is 0."""
+    if isinstance(value, str):
+        try:
+            value = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            raise ValueError("should be numbers, as in 0.8,0.1,0.1") from None
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        value = (*value, 0.0)
+    return value
+
+
+def _parse_part(value: str) -> tuple[int, int]:
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ValueError(f"--part should be i/n with 1 <= i <= n, as in 2/4 (got '{value}')")
+    return int(index) - 1, int(count)
 
 
 def _parse_names(value: Any) -> Any:
@@ -55,7 +78,12 @@ def _parse_names(value: Any) -> Any:
 
 
 Side = Annotated[int, Field(ge=8, le=8192)]
-ImageSize = Annotated[tuple[Side, Side], BeforeValidator(_parse_image_size)]
+Channels = Literal[1, 3, 4]
+ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
+Data = Annotated[str, BeforeValidator(str)]
 
 Backend = Literal["auto", "tensorflow", "jax", "torch"]
 OnBad = Literal["error", "skip"]
@@ -64,6 +92,16 @@ _BACKEND = "Keras' engine; auto = jax where there is a GPU or TPU, else tensorfl
 _THREADS = "pictures decoded at a time; 0 = one per core"
 _ON_BAD = "what to do about pictures that cannot be read"
 _BATCH_OF_ANSWERS = "pictures per forward pass"
+MAX_PIXELS = 178_956_970
+"""Pillow's limit too: above it a small file may be made to fill the memory."""
+
+_DATA = (
+    "folder of pictures, manifest (.csv .json .jsonl .parquet .txt), or TFRecord files ('train-*')"
+)
+_VERIFY = (
+    "decode every picture first; what was verified before and has not changed is not read again"
+)
+_VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
 
 
 class Options(BaseModel):
@@ -88,12 +126,233 @@ class SampleOptions(Options):
     seed: int = option(0, "the same seed draws the same pictures", section="pictures", ge=0)
 
 
-class TrainOptions(Options):
-    """Train a classifier on a folder of pictures: one folder per class, with or without
-    train/validation/test folders above them.
-    """  # noqa: D205 - it is the text of `hornbeam train --help`
+class TableOptions(Options):
+    """How a dataset is read: the same for every command that takes one."""
 
-    data: Path = positional("folder of pictures", metavar="DATA")
+    image_column: str | None = option(
+        None, "column of the pictures' paths; else path, image, image_path, file, filename, file_name",
+        section="data",
+    )  # fmt: skip
+    label_columns: Names = option(
+        (), "columns of labels, separated by commas, one question (and head) each; else label, class, …",
+        section="data", names=("--label-column",),
+    )  # fmt: skip
+    label_separator: str | None = option(
+        None, "what separates the labels of one cell; makes its column multi-label", section="data"
+    )
+    split_column: str | None = option(
+        None, "column that says train, validation or test; else split, where there is one",
+        section="data",
+    )  # fmt: skip
+    group_column: str | None = option(
+        None, "column of what belongs together (a patient, a burst) and is never split",
+        section="data",
+    )  # fmt: skip
+    labels_file: Path | None = option(
+        None, "class names, one a line; fixes their order", section="data", names=("--labels-path",)
+    )
+    num_classes: int | None = option(
+        None, "checked against the classes that are found", section="data", ge=1
+    )
+    background_class: bool = option(
+        False, "add a class 'background' before the others", section="data"
+    )
+    allow_outside: bool = option(
+        False, "let a manifest name files outside its own folder", section="data"
+    )
+    max_pixels: int = option(
+        MAX_PIXELS, "pixels (height x width) above which a picture is refused, unread",
+        section="data", ge=1,
+    )  # fmt: skip
+    threads: int = option(0, _THREADS, section="machine", names=("-j", "--workers"), ge=0)
+
+
+class SourceOptions(TableOptions):
+    """What a dataset is read from, and how."""
+
+    data: Data = positional(_DATA, metavar="DATA")
+
+
+class PipelineOptions(Options):
+    """What happens to pictures on their way to the network."""
+
+    resize_mode: Literal["crop", "squash", "pad"] = option(
+        "crop", "how a picture gets the network's shape: cut its centre, change its aspect ratio, or "
+        "put bars beside it", section="pictures", names=("--preprocess-operation",),
+    )  # fmt: skip
+    augment: Literal["none", "light", "standard", "strong"] = option(
+        "light", "how much training pictures are varied; see `hornbeam augment-preview`",
+        section="augmentation", names=("--jitter",),
+    )  # fmt: skip
+    crop_area: Share | None = option(
+        None, "smallest share of the picture that a random crop keeps", section="augmentation"
+    )
+    flip: Share | None = option(
+        None, "probability of mirroring left and right", section="augmentation"
+    )
+    vertical_flip: Share | None = option(
+        None, "probability of mirroring top and bottom", section="augmentation"
+    )
+    rotation: float | None = option(
+        None, "largest turn either way, in degrees", section="augmentation", ge=0, le=180
+    )
+    zoom: float | None = option(
+        None, "largest relative change of size", section="augmentation", ge=0, lt=1
+    )
+    shift: float | None = option(
+        None, "largest move, as a share of the side", section="augmentation", ge=0, lt=1
+    )
+    brightness: Share | None = option(
+        None, "largest change, as a share of the full range", section="augmentation"
+    )
+    contrast: Share | None = option(None, "largest relative change", section="augmentation")
+    saturation: Share | None = option(
+        None, "largest relative change of colourfulness", section="augmentation"
+    )
+    hue: float | None = option(
+        None, "largest turn of the colour circle, in degrees", section="augmentation", ge=0, le=180
+    )
+    randaugment: int | None = option(
+        None, "operations of RandAugment on each picture", section="augmentation", ge=0, le=14
+    )
+    randaugment_magnitude: float | None = option(
+        None, "of its operations, 0 to 10", section="augmentation", ge=0, le=10
+    )
+    erasing: Share | None = option(
+        None, "probability of a grey rectangle (random erasing)", section="augmentation"
+    )
+    mixup: float | None = option(None, "alpha of mixup; 0 = off", section="augmentation", ge=0)
+    cutmix: float | None = option(None, "alpha of CutMix; 0 = off", section="augmentation", ge=0)
+
+
+class CheckOptions(SourceOptions):
+    """Say what is wrong with pictures and labels: unreadable files, duplicates, leaks, …. Ends with 3 if
+    there are problems.
+    """  # noqa: D205 - it is the text of `hornbeam check --help`
+
+    json_file: Path | None = option(
+        None, "write all findings to a JSON file", section="output", names=("--json",)
+    )
+    html: Path | None = option(None, "write a page with thumbnails", section="output")
+    fix_list: Path | None = option(
+        None, "write a CSV file of what to do about each picture, to edit", section="output"
+    )
+    near: int = option(
+        6, "bits of 64 in which the perceptual hashes of near duplicates may differ",
+        section="duplicates", ge=0, le=10,
+    )  # fmt: skip
+    smallest_class: int = option(
+        10, "pictures below which a class is called tiny", section="limits", ge=1
+    )
+    cache: bool = option(
+        True, "remember what was found of each file until it changes", section="machine"
+    )
+
+
+class SplitOptions(SourceOptions):
+    """Divide pictures into train, validation and test, and write that to a manifest. What is there
+    already stays where it is; pictures of a group, and near duplicates, stay together.
+    """  # noqa: D205 - it is the text of `hornbeam split --help`
+
+    out: Path = option(
+        ..., "manifest to write: .csv, .json, .jsonl or .parquet; an earlier one is extended",
+        section="output",
+    )  # fmt: skip
+    ratios: Ratios = option(
+        (0.8, 0.1, 0.1), "shares of train, validation and test", section="split"
+    )
+    previous: Path | None = option(
+        None, "manifest whose pictures stay on their sides; else --out, where it is there",
+        section="split",
+    )  # fmt: skip
+    exact: bool = option(
+        False, "meet the shares in every class, even if pictures added later move others",
+        section="split",
+    )  # fmt: skip
+    near: int = option(
+        6, "bits of 64 in which the perceptual hashes of near duplicates may differ; -1 = do not look",
+        section="split", ge=-1, le=10,
+    )  # fmt: skip
+    seed: int = option(0, "another seed makes another split", section="split", ge=0)
+    on_bad: OnBad = option("error", _ON_BAD, section="data")
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if abs(sum(self.ratios) - 1) > 1e-6 or not self.ratios[0]:
+            raise ValueError(
+                f"--ratios should add up to 1, with some for training (got {self.ratios})"
+            )
+        if self.out.suffix not in (".csv", ".json", ".jsonl", ".parquet"):
+            raise ValueError(
+                f"--out should end in .csv, .json, .jsonl or .parquet (got '{self.out.name}')"
+            )
+        return self
+
+
+class PrepareOptions(SourceOptions):
+    """Write pictures into TFRecord shards, which are read faster than files. Continues what was
+    interrupted; does nothing where all is done.
+    """  # noqa: D205 - it is the text of `hornbeam prepare --help`
+
+    out: Path = positional("directory of the shards", metavar="OUT")
+    examples_per_shard: int | None = option(
+        None, "pictures in a shard, about; else 1024", section="shards", ge=1
+    )
+    shards: int | None = option(
+        None, "number of shards of each split, in place of --examples-per-shard",
+        section="shards", names=("--train-shards", "--num-shards"), ge=1,
+    )  # fmt: skip
+    shorter_side: int | None = option(
+        None, "shrink larger pictures to this, in pixels, and store them as JPEG; else bytes stay as "
+        "they are", section="shards", ge=8, le=8192,
+    )  # fmt: skip
+    quality: int = option(90, "of those JPEGs", section="shards", ge=1, le=100)
+    format: Literal["tfrecord"] = option("tfrecord", "of the shards", section="shards")
+    part: str | None = option(
+        None, "i/n: write the i-th of n parts; n machines with the same command prepare one dataset",
+        section="shards",
+    )  # fmt: skip
+    seed: int = option(
+        0, "of the order in which pictures are put into shards", section="shards", ge=0
+    )
+    on_bad: OnBad = option("error", _ON_BAD, section="data")
+    workers: int = option(
+        0, "processes that write; 0 = one per core",
+        section="machine", names=("--num-divide-threads",), ge=0,
+    )  # fmt: skip
+    threads: int = option(0, "pictures read at a time, in each process", section="machine", ge=0)
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> Self:
+        if self.shards and self.examples_per_shard:
+            raise ValueError("--shards and --examples-per-shard exclude each other; give one")
+        if self.part is not None:
+            _parse_part(self.part)
+        return self
+
+    @property
+    def part_of(self) -> tuple[int, int]:
+        """Which part is written, from 0, and of how many."""
+        return _parse_part(self.part) if self.part else (0, 1)
+
+
+class AugmentPreviewOptions(PipelineOptions, SourceOptions):
+    """Show on a page what augmentation makes of your pictures."""
+
+    html: Path = option(..., "page to write", section="output")
+    pictures: int = option(6, "pictures to show", section="output", ge=1, le=100)
+    variations: int = option(8, "variations of each", section="output", ge=1, le=100)
+    image_size: ImageSize = option(
+        (160, 160, 3), "pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS",
+        section="pictures", names=("--imgsz",),
+    )  # fmt: skip
+    seed: int = option(0, "another seed shows other variations", section="output", ge=0)
+
+
+class TrainOptions(PipelineOptions, SourceOptions):
+    """Train a classifier on a folder of pictures (one folder per class, with or without
+    train/validation/test folders above them), a manifest, or TFRecord shards.
+    """  # noqa: D205 - it is the text of `hornbeam train --help`
 
     run: Path | None = option(
         None, "directory for all that comes out; else runs/NAME-1, runs/NAME-2, …",
@@ -108,16 +367,25 @@ class TrainOptions(Options):
     )
 
     validation_fraction: float = option(
-        0.2, "share of the training pictures that judge, where DATA has no validation folder",
+        0.2, "share of the training pictures that judge, where DATA has no validation split",
         section="data", gt=0, lt=1,
     )  # fmt: skip
     on_bad: OnBad = option("error", _ON_BAD, section="data")
-    augment: Literal["none", "light", "standard", "strong"] = option(
-        "light", "how much training pictures are varied", section="data"
+    verify: bool = option(True, _VERIFY, section="data")
+    shuffle: bool = option(
+        True,
+        "visit the pictures in another order each epoch; off = in theirs, to debug",
+        section="data",
+    )
+    subset: int | None = option(
+        None, "train on this many pictures only, to debug", section="data", ge=1
+    )
+    in_memory: float = option(
+        0, "gibibytes of memory that may hold pictures once they were read", section="machine", ge=0
     )
     image_size: ImageSize | None = option(
-        None, "pixels, or HEIGHTxWIDTH; else the network's own (224 for most)",
-        section="data", names=("--imgsz", "--input-size"),
+        None, "pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS with 1, 3 or 4 channels; else the "
+        "network's own (224 for most)", section="pictures", names=("--imgsz", "--input-size"),
     )  # fmt: skip
 
     model: str | None = option(
@@ -125,7 +393,10 @@ class TrainOptions(Options):
         section="network",
     )  # fmt: skip
     recipe: Path | None = option(
-        None, "your Python file with build_model(input_shape, targets)", section="network"
+        None,
+        "your Python file with any of build_model(input_shape, targets), preprocess(image, "
+        "training, rng), augment(image, rng), examples(split)",
+        section="network",
     )
     weights: str = option(
         "none", "where the network starts: none, imagenet, or a .h5, .weights.h5 or .keras file",
@@ -158,7 +429,6 @@ class TrainOptions(Options):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
         "auto", "of the arithmetic; auto = float32 on CPUs, else mixed_bfloat16", section="machine"
     )
-    threads: int = option(0, _THREADS, section="machine", names=("-j", "--workers"), ge=0)
     processes: int = option(
         0, "decode in this many processes of their own; 0 = in threads", section="machine", ge=0
     )
@@ -184,20 +454,22 @@ class TrainOptions(Options):
         })  # fmt: skip
 
 
-class EvaluateOptions(Options):
+class EvaluateOptions(TableOptions):
     """Say how good a trained model is, with error bars."""
 
     run: Path = positional("run directory", metavar="RUN")
-    data: Path | None = positional(
-        "folder of other pictures; else those held out from the run's own", None, metavar="DATA"
-    )
+    data: Data | None = positional(
+        "other pictures, in any form that train takes; else those held out from the run's own", None,
+        metavar="DATA",
+    )  # fmt: skip
     split: Literal["auto", "train", "validation", "test"] = option(
         "auto", "which pictures; auto = test where there are some, else validation", section="data"
     )
     on_bad: OnBad = option("error", _ON_BAD, section="data")
+    verify: bool = option(True, _VERIFY, section="data")
+    tta: int = option(1, _VIEWS, section="pictures", ge=1, le=64)
     batch_size: int = option(32, _BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", _BACKEND, section="machine")
-    threads: int = option(0, _THREADS, section="machine", names=("-j", "--workers"), ge=0)
 
 
 class PredictOptions(Options):
@@ -208,6 +480,7 @@ class PredictOptions(Options):
     top: int = option(5, "how many classes to name for each", section="output", ge=1)
     out: Path | None = option(None, "write a .csv, .json or .parquet file", section="output")
     on_bad: OnBad = option("error", _ON_BAD, section="data")
+    tta: int = option(1, _VIEWS, section="pictures", ge=1, le=64)
     batch_size: int = option(32, _BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", _BACKEND, section="machine")
     threads: int = option(0, _THREADS, section="machine", names=("-j", "--workers"), ge=0)
@@ -240,6 +513,10 @@ class ModelsOptions(Options):
 
 COMMANDS: dict[str, type[Options]] = {
     "sample": SampleOptions,
+    "check": CheckOptions,
+    "split": SplitOptions,
+    "prepare": PrepareOptions,
+    "augment-preview": AugmentPreviewOptions,
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
@@ -302,6 +579,8 @@ def _sentence(problem: Any, options: type[Options]) -> str:
         return f"{name} is missing: {info.description}"
     if problem["type"] == "value_error":
         return f"{name} {problem['ctx']['error']} (got {problem['input']!r})"
+    if field == "image_size" and problem["type"] == "literal_error":
+        return f"{name} takes 1, 3 or 4 channels (got {problem['input']!r})"
     message = str(problem["msg"]).removeprefix("Input ").split(", unable")[0]
     hint = ""
     if problem["type"] == "literal_error":

@@ -131,15 +131,16 @@ class Run:
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{self.path / _MARK} cannot be read ({error}).") from None
 
-    def image_size(self) -> tuple[int, int]:
-        """Return (height, width) of the pictures that the model takes."""
-        height, width = self.config()["image_size"]
-        return height, width
+    def image_size(self) -> tuple[int, int, int]:
+        """Return (height, width, channels) of the pictures that the model takes."""
+        height, width, channels = self.config()["image_size"]
+        return height, width, channels
 
     def tasks(self) -> tuple[Task, ...]:
         """Return what the model was trained to tell."""
         return tuple(
-            Task(task["name"], tuple(task["classes"])) for task in self._summary()["tasks"]
+            Task(task["name"], tuple(task["classes"]), task.get("multi_label", False))
+            for task in self._summary()["tasks"]
         )
 
     def dataset(self) -> Dataset:

@@ -11,11 +11,15 @@ import numpy as np
 
 from hornbeam import backend, console
 from hornbeam.config import (
+    AugmentPreviewOptions,
+    CheckOptions,
     EvaluateOptions,
     ExportOptions,
     ModelsOptions,
     PredictOptions,
+    PrepareOptions,
     SampleOptions,
+    SplitOptions,
     TrainOptions,
 )
 from hornbeam.data import checks, sample, sources, splits
@@ -54,6 +58,26 @@ def draw_sample(options: SampleOptions) -> None:
     )
 
 
+def check(options: CheckOptions) -> int:
+    """Say what is wrong with pictures and labels; return the exit code, 3 if there are problems."""
+    raise NotImplementedError
+
+
+def split(options: SplitOptions) -> Dataset:
+    """Divide pictures into train, validation and test, and write a manifest."""
+    raise NotImplementedError
+
+
+def prepare(options: PrepareOptions) -> None:
+    """Write pictures into TFRecord shards."""
+    raise NotImplementedError
+
+
+def preview_augmentation(options: AugmentPreviewOptions) -> None:
+    """Write a page that shows what augmentation makes of some pictures."""
+    raise NotImplementedError
+
+
 def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
@@ -64,13 +88,13 @@ def train(options: TrainOptions) -> Run:
     threads = options.threads or backend.cores()
 
     # Pictures: listed and split.
-    dataset = sources.open_folder(options.data)
+    dataset = sources.open_dataset(options.data, options)
     dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
 
     # The network. From here on Keras is imported.
     recipe = Recipe.load(options.recipe) if options.recipe else None
     size = architecture.size if architecture else _DEFAULT_SIZE
-    image_size = options.image_size or (size, size)
+    image_size = options.image_size or (size, size, 3)
     precision = backend.resolve_precision(options.precision)
     options = options.model_copy(update={"image_size": image_size, "precision": precision})
     model = _build_model(options, architecture, recipe, dataset, precision)
@@ -81,7 +105,9 @@ def train(options: TrainOptions) -> Run:
     console.say(_describe(options, dataset, model))
 
     # The run: nothing was written before.
-    run = Run.create(options.run, options.data.resolve().name or "pictures", options.overwrite)
+    run = Run.create(
+        options.run, Path(options.data).resolve().name or "pictures", options.overwrite
+    )
     environment = {**backend.describe_environment(), "command": sys.argv}
     run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
 
@@ -129,7 +155,7 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
     if options.data is None:
         dataset = run.dataset()
     else:
-        dataset = sources.open_folder(options.data, classes=run.tasks()[0].classes)
+        dataset = sources.open_dataset(options.data, options, tasks=run.tasks())
     dataset = _choose_split(dataset, options.split)
     dataset, skipped = checks.verify(dataset, options.on_bad, threads)
     _tell_skipped(skipped)
@@ -296,7 +322,7 @@ def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> st
     """Say in a line what is about to be trained."""
     counts = ", ".join(f"{len(dataset.only(split))} {split}" for split in dataset.splits)
     trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-    height, width = options.image_size or (0, 0)
+    height, width, _ = options.image_size or (0, 0, 0)
     name = options.model or f"{options.recipe}"
     frozen = ", backbone frozen" if options.freeze == "backbone" else ""
     return (
@@ -314,7 +340,7 @@ def _engine() -> str:
 def _repeatable(options: TrainOptions) -> dict[str, Any]:
     """Return the options as a configuration file that repeats the run."""
     values = options.model_dump(mode="json", exclude={"run", "overwrite", "config"})
-    values["data"] = str(options.data.resolve())
+    values["data"] = str(Path(options.data).resolve())
     if options.recipe:
         values["recipe"] = str(options.recipe.resolve())
     if options.weights not in ("none", "imagenet"):

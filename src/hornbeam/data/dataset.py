@@ -6,9 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +16,16 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from hornbeam.data.images import Pixels, decode
+from hornbeam.data.remote import join, read_bytes
 from hornbeam.errors import DataError, did_you_mean
 from hornbeam.storage import replacing
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+COLUMNS = ("path", "split", "group", "digest", "shard", "offset", "length", "example")
+"""Names of columns that are not labels; a task cannot be called so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +35,31 @@ class Task:
     Attributes:
         name: of the model's output and of the table's column.
         classes: names in the order of the logits.
+        multi_label: whether a picture may have any number of them, and not just one.
     """
 
     name: str
     classes: tuple[str, ...]
+    multi_label: bool = False
+
+
+class Reader(Protocol):
+    """Where the bytes of pictures are: files, shards of records, or a user's own object."""
+
+    def read(self, dataset: Dataset, row: int) -> bytes | Pixels:
+        """Return the encoded bytes of one picture, or its pixels, uint8 `[height, width, channels]`.
+
+        Raises:
+            DataError: it cannot be read; the message names it.
+        """
+
+
+class Files:
+    """Each picture is a file of its own, here or at a remote address."""
+
+    def read(self, dataset: Dataset, row: int) -> bytes:
+        """Return the bytes of a file; a remote one is kept in the local cache."""
+        return read_bytes(dataset.location(row))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,33 +67,40 @@ class Dataset:
     """A table of examples.
 
     Attributes:
-        root: directory that the paths are relative to.
+        root: directory, or remote address (a string with `://`), that the paths are relative to.
         table: columns `path` (string, with `/`), `split` (string) and, for each task, one of its
-            name (int32, index into its classes). `digest` (string) is there once it was verified.
+            name: the index into its classes (int32), or a list of them for multi-label tasks.
+            `digest` (string) is there once it was verified; `group` (string) where pictures belong
+            together; `shard` (string), `offset` and `length` (int64) where they are records of shards.
         tasks: what is asked; empty for pictures without labels.
+        reader: gets the bytes.
     """
 
-    root: Path
+    root: Path | str
     table: pa.Table
     tasks: tuple[Task, ...] = ()
+    reader: Reader = dataclasses.field(default_factory=Files)
 
     @classmethod
     def from_columns(
         cls,
-        root: Path,
-        paths: Sequence[str],
-        splits: Sequence[str],
-        labels: dict[Task, ArrayLike] | None = None,
+        root: Path | str,
+        paths: Any,
+        splits: Any,
+        labels: dict[Task, Any] | None = None,
+        **others: Any,
     ) -> Dataset:
-        """Make a dataset from a column of paths, one of splits, and one of class indices a task."""
+        """Make a dataset from a column of paths, one of splits, and one of labels a task.
+
+        Labels are class indices; of a multi-label task, a list of them for each example.
+        """
         labels = labels or {}
-        columns: dict[str, Any] = {
-            "path": pa.array(paths, pa.string()),
-            "split": pa.array(splits, pa.string()),
-        }
+        columns: dict[str, Any] = {"path": _strings(paths), "split": _strings(splits)}
         for task, values in labels.items():
-            columns[task.name] = pa.array(np.asarray(values, np.int32))
-        return cls(root, pa.table(columns), tuple(labels))
+            kind = pa.list_(pa.int32()) if task.multi_label else pa.int32()
+            columns[task.name] = values if _is_arrow(values) else pa.array(values, kind)
+        columns |= others
+        return cls(root, pa.table(columns).combine_chunks(), tuple(labels))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -78,15 +110,31 @@ class Dataset:
         """Paths relative to the root, in the order of the table."""
         return list(self.table["path"].to_pylist())
 
+    def location(self, row: int) -> str:
+        """Return where the file of one picture is: a path, or a remote address."""
+        return join(self.root, self.table["path"][row].as_py())
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have examples, in the order train, validation, test, others."""
         present = set(pc.unique(self.table["split"]).to_pylist())
         return tuple(name for name in (*SPLITS, *sorted(present - set(SPLITS))) if name in present)
 
-    def labels(self, task: Task) -> NDArray[np.int32]:
-        """Return the class index of every example for `task`: int32 `[examples]`."""
-        return np.asarray(self.table[task.name].to_numpy(), np.int32)
+    def labels(self, task: Task) -> NDArray[Any]:
+        """Return the label of every example for `task`.
+
+        Class indices, int32 `[examples]`; of a multi-label task bool `[examples, classes]`.
+        """
+        column = self.table[task.name]
+        if not task.multi_label:
+            return np.asarray(column.to_numpy(), np.int32)
+        marks = np.zeros((len(self), len(task.classes)), bool)
+        marks[pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column).to_numpy()] = True
+        return marks
+
+    def where(self, split: str) -> NDArray[np.int64]:
+        """Return the rows of one split."""
+        return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy(zero_copy_only=False))
 
     def only(self, split: str) -> Dataset:
         """Return the examples of one split.
@@ -94,7 +142,7 @@ class Dataset:
         Raises:
             DataError: there are none.
         """
-        chosen = self.take(np.flatnonzero(np.asarray(self.table["split"].to_pylist()) == split))
+        chosen = self.take(self.where(split))
         if not len(chosen):
             there = ", ".join(filter(None, self.splits)) or "none"
             raise DataError(
@@ -105,55 +153,57 @@ class Dataset:
 
     def take(self, rows: ArrayLike) -> Dataset:
         """Return the examples at these rows, in this order."""
-        return dataclasses.replace(
-            self, table=self.table.take(pa.array(np.asarray(rows, np.int64)))
-        )
+        rows = pa.array(np.asarray(rows, np.int64))
+        return dataclasses.replace(self, table=self.table.take(rows).combine_chunks())
 
-    def with_column(self, name: str, values: Sequence[str]) -> Dataset:
-        """Return the dataset with a string column added or replaced."""
-        column = pa.array(values, pa.string())
+    def with_column(self, name: str, values: Any) -> Dataset:
+        """Return the dataset with a column added or replaced: of strings, or any Arrow array."""
+        column = values if _is_arrow(values) else pa.array(values, pa.string())
         if name not in self.table.column_names:
             return dataclasses.replace(self, table=self.table.append_column(name, column))
         index = self.table.column_names.index(name)
         return dataclasses.replace(self, table=self.table.set_column(index, name, column))
 
-    def read(self, row: int) -> bytes:
-        """Return the bytes of one picture.
+    def read(self, row: int) -> bytes | Pixels:
+        """Return the encoded bytes of one picture; its pixels, where a user's reader gives those.
 
         Raises:
-            DataError: the file is gone or cannot be read.
+            DataError: it is gone or cannot be read.
         """
-        path = self.root / self.paths[row]
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: the picture cannot be read ({error.strerror}).") from None
+        return self.reader.read(self, row)
 
-    def decode(self, row: int, data: bytes) -> Pixels:
+    def name(self, row: int) -> str:
+        """Return what a message calls one picture: its path, or its shard and place in it."""
+        if "shard" in self.table.column_names:
+            shard, offset = self.table["shard"][row].as_py(), self.table["offset"][row].as_py()
+            return f"{join(self.root, shard)}, record at byte {offset} ({self.table['path'][row]})"
+        return self.location(row)
+
+    def decode(self, row: int, data: bytes | Pixels) -> Pixels:
         """Return the pixels in the bytes of one picture: uint8 `[height, width, 3]`, RGB.
 
         Raises:
             DataError: they are no whole picture; the message names the file.
         """
+        if not isinstance(data, bytes):
+            return data
         try:
             return decode(data)
         except DataError as error:
-            raise DataError(f"{self.root / self.paths[row]}: {error}.") from None
+            raise DataError(f"{self.name(row)}: {error}.") from None
 
     def counts(self, task: Task) -> dict[str, dict[str, int]]:
         """Return how many examples each split has of each class: `{split: {class: count}}`."""
-        splits = np.asarray(self.table["split"].to_pylist())
         labels = self.labels(task)
-        return {
-            split: dict(
-                zip(
-                    task.classes,
-                    np.bincount(labels[splits == split], minlength=len(task.classes)).tolist(),
-                    strict=True,
-                )
+        classes = len(task.classes)
+        result = {}
+        for split in self.splits:
+            chosen = labels[self.where(split)]
+            sums = (
+                chosen.sum(axis=0) if task.multi_label else np.bincount(chosen, minlength=classes)
             )
-            for split in self.splits
-        }
+            result[split] = dict(zip(task.classes, sums.tolist(), strict=True))
+        return result
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change when a path, label, split or picture does.
@@ -162,45 +212,72 @@ class Dataset:
         digest, which is known once the dataset was verified.
         """
         content = hashlib.sha256(repr(self.tasks).encode())
-        columns = [self.table[name].to_pylist() for name in sorted(self.table.column_names)]
-        for row in sorted(zip(*columns, strict=True)):
-            content.update(repr(row).encode())
+        names = sorted(self.table.column_names)
+        total = 0
+        for batch in self.table.select(names).to_batches(max_chunksize=65536):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                digest = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
+                total += int.from_bytes(digest, "big")
+        # A sum does not depend on the order, and needs no sorting of millions of rows.
+        content.update(repr((names, total)).encode())
         return content.hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write the table to a Parquet file, with class names in place of indices."""
         table = self.table
         for task in self.tasks:
-            index = table.column_names.index(task.name)
-            names = pa.DictionaryArray.from_arrays(
-                table[task.name].combine_chunks(), pa.array(task.classes, pa.string())
-            )
-            table = table.set_column(index, task.name, names)
+            column = table[task.name].combine_chunks()
+            names = pa.array(task.classes, pa.string())
+            if task.multi_label:
+                flat = names.take(column.flatten())
+                column = pa.ListArray.from_arrays(_offsets(column), flat)
+            else:
+                column = pa.DictionaryArray.from_arrays(column, names)
+            table = table.set_column(table.column_names.index(task.name), task.name, column)
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
 
     @classmethod
-    def load(cls, path: Path, root: Path, tasks: tuple[Task, ...]) -> Dataset:
+    def load(
+        cls, path: Path, root: Path | str, tasks: tuple[Task, ...], reader: Reader | None = None
+    ) -> Dataset:
         """Read a table that `save` wrote.
 
         Raises:
             DataError: the file is missing, damaged, or has other classes than `tasks`.
         """
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path).combine_chunks()
             for task in tasks:
-                names = table[task.name].cast(pa.string())
+                column = table[task.name].combine_chunks()
+                names = column.flatten() if task.multi_label else column.cast(pa.string())
                 labels = pc.index_in(names, value_set=pa.array(task.classes, pa.string()))
                 if labels.null_count:
                     raise DataError(f"{path}: column '{task.name}' has a class that the run lacks.")
+                if task.multi_label:
+                    labels = pa.ListArray.from_arrays(_offsets(column), labels)
                 index = table.column_names.index(task.name)
                 table = table.set_column(index, task.name, labels)
         except (OSError, pa.ArrowException, KeyError) as error:
             raise DataError(f"{path}: the table of examples cannot be read ({error}).") from None
-        return cls(root, table, tasks)
+        return cls(root, table, tasks, reader or Files())
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts `class2` before `class10`, and `cat` beside `Cat`."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], name
+
+
+def _strings(values: Any) -> Any:
+    return values if _is_arrow(values) else pa.array(values, pa.string())
+
+
+def _is_arrow(values: Any) -> bool:
+    return isinstance(values, (pa.Array, pa.ChunkedArray))
+
+
+def _offsets(column: Any) -> Any:
+    """Return the offsets of a list array, counted from its own first value."""
+    offsets = column.offsets.to_numpy()
+    return pa.array(offsets - offsets[0], pa.int32())

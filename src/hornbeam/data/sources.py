@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hornbeam.config import TableOptions
 from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Task, natural_order
 from hornbeam.data.images import EXTENSIONS
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
@@ -28,6 +29,23 @@ _SPLIT_FOLDERS = {
     "validation": VALIDATION,
     "test": TEST,
 }
+
+
+def open_dataset(
+    location: str, options: TableOptions, tasks: tuple[Task, ...] | None = None
+) -> Dataset:
+    """Read the table of examples of a folder, a manifest or shards.
+
+    Args:
+        location: a path, a pattern of TFRecord files, or a remote address of either.
+        options: columns, labels file, ….
+        tasks: what a model can tell, where there is one: it fixes the classes and their order.
+
+    Raises:
+        ConfigError: there is no such place.
+        DataError: what is there cannot be read as a dataset.
+    """
+    return open_folder(Path(location), tasks[0].classes if tasks else None)
 
 
 def open_folder(root: Path, classes: tuple[str, ...] | None = None) -> Dataset:

@@ -6,20 +6,18 @@ All text that comes from pictures, folders and options is escaped: a class may b
 
 from __future__ import annotations
 
-import base64
 import csv
 import math
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from hornbeam.data.images import central_box, decode, resize_box
 from hornbeam.errors import HornbeamError
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.statistics import Scores, Share
+from hornbeam.page import page, thumbnail
 from hornbeam.storage import write_text
 
 _MISTAKES = 24
@@ -27,32 +25,6 @@ _MISTAKES = 24
 
 _MOST_CELLS = 40
 """Classes up to which the confusion matrix is drawn."""
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2422; --soft: #5d6b66; --line: #d5dcd8; --leaf: #2f7d4f;
-  --clay: #b4552d; --paper: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6ece9; --soft: #9aa8a2; --line: #39423e;
-  --leaf: #6fc492; --clay: #e08a5f; --paper: #151a18; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-.bar { position: relative; width: 8rem; height: .8rem; background: var(--line); display: inline-block;
-  vertical-align: middle; }
-.bar i { position: absolute; top: .3rem; height: .2rem; background: var(--leaf); }
-.bar b { position: absolute; top: 0; width: 2px; height: .8rem; background: var(--ink); }
-.matrix td, .matrix th { border: 1px solid var(--paper); text-align: center; min-width: 2rem; }
-.matrix th { font-weight: normal; } .matrix tr > th:first-child { text-align: right; }
-.shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }
-figure { margin: 0; font-size: .8rem; overflow-wrap: anywhere; }
-figure img { width: 100%; height: auto; }
-.soft { color: var(--soft); } svg { max-width: 100%; height: auto; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-"""
 
 
 def write_report(
@@ -82,13 +54,7 @@ def write_report(
             f"<h2>Most confident mistakes{several}</h2>{_mistakes(predictions, scores)}",
         ]
     parts += [f"<h2>Training</h2>{_curves(metrics_file)}", f"<h2>Options</h2>{_options(config)}"]
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)} – Hornbeam</title><style>{_STYLE}</style><body>"
-        f"{''.join(parts)}</body></html>\n"
-    )
-    write_text(path, page)
+    write_text(path, page(name, "".join(parts)))
 
 
 def _optimism(splits: str) -> str:
@@ -180,17 +146,12 @@ def _mistakes(predictions: Predictions, scores: Scores) -> str:
     return f"<p class=soft>{len(wrong)} in all.</p><div class=shots>{figures}</div>"
 
 
-def _thumbnail(predictions: Predictions, row: int, side: int = 144) -> str:
+def _thumbnail(predictions: Predictions, row: int) -> str:
     try:
-        pixels = decode(predictions.dataset.read(row))
+        pixels = predictions.dataset.decode(row, predictions.dataset.read(row))
     except HornbeamError:
         return "<p class=soft>(the picture is gone)</p>"
-    small = resize_box(
-        pixels, central_box(pixels.shape[0], pixels.shape[1], (side, side)), (side, side)
-    )
-    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    data = base64.b64encode(jpeg.tobytes()).decode()
-    return f'<img alt="" width={side} height={side} src="data:image/jpeg;base64,{data}">'
+    return thumbnail(pixels)
 
 
 def _curves(metrics_file: Path) -> str:
