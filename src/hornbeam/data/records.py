@@ -1,0 +1,178 @@
+"""Records of TFRecord files: their frame, their checksums, and what is wrong with a damaged one.
+
+A record is its length (uint64), the checksum of those 8 bytes, the payload, and the payload's
+checksum; all little-endian, checksums are CRC-32C, masked (tensorflow/core/lib/io/record_writer.h).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import google_crc32c
+import numpy as np
+
+from hornbeam.data import remote
+from hornbeam.errors import DataError
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+
+OVERHEAD = _HEADER.size + _CHECKSUM.size
+"""Bytes of a record besides its payload."""
+
+_GZIP = b"\x1f\x8b"
+
+
+class Damaged(Exception):  # noqa: N818 - it is a reason, which a reader puts behind a name
+    """What is wrong with a record; whoever knows its name makes a sentence of both."""
+
+
+class Record(NamedTuple):
+    """One record of a file.
+
+    Attributes:
+        number: counted from 0.
+        offset: of its first byte in the file.
+        payload: what it carries, checked.
+    """
+
+    number: int
+    offset: int
+    payload: memoryview
+
+
+class Source:
+    """An open file of records. Reads at any place, from any number of threads at a time.
+
+    It reads by `pread` and not through a memory map: that lets other threads run while a disk is
+    waited for, and a file that is cut short meanwhile is an error, where a map kills the process
+    (SIGBUS). Of records of 28 KB that are in memory already it costs 1 µs more (2.3 against 1.4).
+
+    Args:
+        location: a path, or a remote address, of which a local copy is read.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._handle = -1
+        self.location = location
+        path = remote.local_copy(location) if remote.is_remote(location) else location
+        try:
+            self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self.size = os.fstat(self._handle).st_size
+        except OSError as error:
+            raise DataError(f"{location}: the file cannot be read ({error.strerror}).") from None
+
+    def __del__(self) -> None:
+        # Threads may still read while the last reference goes, so nobody closes it earlier.
+        if self._handle >= 0:
+            os.close(self._handle)
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Return the payload of the record at `offset`, checked.
+
+        Args:
+            offset: of its first byte.
+            length: of its payload, in bytes, as an index knows it.
+
+        Raises:
+            Damaged: it is not there, or not whole.
+        """
+        whole = length + OVERHEAD
+        # Looked at before anything is allocated: a damaged length may be any number.
+        if offset < 0 or length < 0 or offset + whole > self.size:
+            raise Damaged(_ends_early(self.size))
+        data = self._pread(whole, offset)
+        if len(data) < whole:
+            raise Damaged(_ends_early(offset + len(data)))
+        if _length(data) != length:
+            raise Damaged("another record is there; the index is of another file")
+        return _payload(data, length)
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records from the first to the last.
+
+        Raises:
+            DataError: the file is compressed, is none of records, or is damaged; the message names
+                the record and its place.
+        """
+        offset, number = 0, 0
+        while offset < self.size:
+            try:
+                header = self._pread(_HEADER.size, offset)
+                if not offset:
+                    self._require_records(header)
+                if len(header) < _HEADER.size:
+                    raise Damaged(_ends_early(self.size))
+                payload = self.read(offset, _length(header))
+            except Damaged as reason:
+                name = f"{self.location}, record {number} at byte {offset}"
+                raise DataError(f"{name}: {reason}.") from None
+            yield Record(number, offset, payload)
+            offset += len(payload) + OVERHEAD
+            number += 1
+
+    def _require_records(self, start: bytes) -> None:
+        if start.startswith(_GZIP):
+            raise DataError(
+                f"{self.location} is compressed by gzip, and records of it cannot be read one by one; "
+                "decompress it first (gunzip)."
+            )
+        if len(start) == _HEADER.size and not _is_header(start):
+            raise DataError(
+                f"{self.location} is not a TFRecord file, or is damaged at its first byte, or "
+                "compressed."
+            )
+
+    def _pread(self, count: int, offset: int) -> bytes:
+        try:
+            data = os.pread(self._handle, count, offset)
+            while data and len(data) < count:  # one call returns 2 GiB at most
+                more = os.pread(self._handle, count - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise Damaged(f"the file cannot be read ({error.strerror})") from None
+        return data
+
+
+def write_record(file: BinaryIO, payload: bytes) -> int:
+    """Write one record; return how many bytes it took."""
+    length = len(payload).to_bytes(8, "little")
+    file.write(length + _CHECKSUM.pack(_masked(google_crc32c.value(length))))
+    file.write(payload)
+    file.write(_CHECKSUM.pack(_masked(google_crc32c.value(payload))))
+    return len(payload) + OVERHEAD
+
+
+def _masked(checksum: int) -> int:
+    # As record_writer.h does: the checksum of data that holds checksums would be a weak one.
+    return (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _is_header(data: bytes) -> bool:
+    return _masked(google_crc32c.value(data[:8])) == _HEADER.unpack_from(data)[1]
+
+
+def _length(data: bytes) -> int:
+    if not _is_header(data):
+        raise Damaged("the checksum of its length is wrong; the file is damaged")
+    return int(_HEADER.unpack_from(data)[0])
+
+
+def _payload(data: bytes, length: int) -> memoryview:
+    # An array, because google-crc32c refuses a memoryview; a slice would be a copy.
+    payload = np.frombuffer(data, np.uint8, length, _HEADER.size)
+    if _masked(google_crc32c.value(payload)) != _CHECKSUM.unpack_from(data, len(data) - 4)[0]:
+        raise Damaged("the checksum is wrong; the file is damaged")
+    return memoryview(data)[_HEADER.size : _HEADER.size + length]
+
+
+def _ends_early(size: int) -> str:
+    return f"the file ends early, after {size} bytes; it was cut short, so make or fetch it again"
