@@ -21,7 +21,7 @@ from hornbeam.config import TableOptions
 from hornbeam.data import remote, tfexample
 from hornbeam.data.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.labels import BACKGROUND, read_labels_file
-from hornbeam.data.records import Source
+from hornbeam.data.records import Damaged, Source
 from hornbeam.errors import DataError
 from hornbeam.storage import replacing
 

@@ -118,16 +118,17 @@ class Source:
             number += 1
 
     def _require_records(self, start: bytes) -> None:
+        # The checksum first: 0x8b1f is also the beginning of a length.
+        if len(start) < _HEADER.size or _is_header(start):
+            return
         if start.startswith(_GZIP):
             raise DataError(
                 f"{self.location} is compressed by gzip, and records of it cannot be read one by one; "
                 "decompress it first (gunzip)."
             )
-        if len(start) == _HEADER.size and not _is_header(start):
-            raise DataError(
-                f"{self.location} is not a TFRecord file, or is damaged at its first byte, or "
-                "compressed."
-            )
+        raise DataError(
+            f"{self.location} is not a TFRecord file, or is damaged at its first byte, or compressed."
+        )
 
     def _pread(self, count: int, offset: int) -> bytes:
         try:
@@ -157,7 +158,8 @@ def _masked(checksum: int) -> int:
 
 
 def _is_header(data: bytes) -> bool:
-    return _masked(google_crc32c.value(data[:8])) == _HEADER.unpack_from(data)[1]
+    checksum = int(_HEADER.unpack_from(data)[1])
+    return checksum == _masked(google_crc32c.value(data[:8]))
 
 
 def _length(data: bytes) -> int:
