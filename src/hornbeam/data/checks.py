@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-
-from hornbeam import console
 from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
+from hornbeam.data.facts import gather
 from hornbeam.errors import DataError, listing
 
-_AT_ONCE = 8192
-"""Pictures handed to the threads at a time: each waiting one costs a kilobyte."""
 
-
-def verify(dataset: Dataset, on_bad: str, threads: int) -> tuple[Dataset, dict[str, str]]:
+def verify(
+    dataset: Dataset, on_bad: str, threads: int, cache: bool = True
+) -> tuple[Dataset, dict[str, str]]:
     """Decode every picture once, as the training will.
 
     Args:
         dataset: of any kind.
         on_bad: `error` stops at bad pictures; `skip` leaves them out.
         threads: pictures decoded at a time.
+        cache: whether pictures that were looked at before, and have not changed, are not read again.
 
     Returns:
         The dataset without bad pictures and with a `digest` column (BLAKE2b of the bytes, 32
@@ -29,29 +26,12 @@ def verify(dataset: Dataset, on_bad: str, threads: int) -> tuple[Dataset, dict[s
         DataError: there are bad pictures and `on_bad` is `error`; or skipping them leaves none, or
             leaves a class without training or validation pictures.
     """
-
-    def examine(row: int) -> tuple[str, str]:
-        try:
-            data = dataset.read(row)
-            dataset.decode(row, data)
-        except DataError as error:
-            return "", str(error)
-        return hashlib.blake2b(data, digest_size=16).hexdigest(), ""
-
-    with (
-        ThreadPoolExecutor(max(1, threads)) as pool,
-        console.progress("checking pictures", len(dataset)) as advance,
-    ):
-        digests, faults = [], []
-        for start in range(0, len(dataset), _AT_ONCE):
-            rows = range(start, min(start + _AT_ONCE, len(dataset)))
-            for digest, fault in pool.map(examine, rows):
-                digests.append(digest)
-                faults.append(fault)
-                advance(1)
-
+    facts = gather(dataset, threads, cache=cache)
+    faults = [
+        f"{dataset.name(row)}: {fault}" if fault else "" for row, fault in enumerate(facts.faults)
+    ]
     bad = {dataset.paths[row]: fault for row, fault in enumerate(faults) if fault}
-    verified = dataset.with_column("digest", digests)
+    verified = dataset.with_column("digest", facts.digests())
     if not bad:
         return verified, bad
     if on_bad == "error":
