@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hornbeam.data.augment import AUGMENTATIONS, Augmentation, random_box
+from hornbeam.data.augment import AUGMENTATIONS, Augmentation
+from hornbeam.data.resize import random_box
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hornbeam.data.images import Box, central_box, decode, resize_box
+from hornbeam.data.images import decode
+from hornbeam.data.resize import Box, central_box, resize_box
 from hornbeam.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -1,13 +1,99 @@
-"""How training pictures are varied. What a picture becomes depends on its generator alone."""
+"""How training pictures are varied. What a picture becomes depends on its generator alone.
+
+All is drawn before the picture is decoded, so that it can be decoded no larger than needed. All
+geometry is one step: a crop that is resized, or, where something turns, one warp.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from hornbeam.data.images import Box, Pixels, central_box, resize_box
+from hornbeam.config import PipelineOptions
+from hornbeam.data.colour import ColourChange
+from hornbeam.data.images import Pixels, shrink
+from hornbeam.data.mixing import Mixing
+from hornbeam.data.randaugment import Operation, affine_of, draw_operations, recolour
+from hornbeam.data.resize import (
+    Box,
+    ResizeMode,
+    bars,
+    on_grid,
+    random_box,
+    reduction_for,
+    resize_box,
+    target_box,
+    whole_box,
+)
+from hornbeam.data.warp import scale_of, warp
+
+Matrix = NDArray[np.float64]
+
+_UNCHANGED = ColourChange()
+_UNMIXED = Mixing()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is done to one picture, drawn and ready.
+
+    Attributes:
+        size: (height, width) of the result.
+        mode: how its shape is reached.
+        box: the part of the picture that is shown, in full-scale pixels.
+        reduction: the scale to decode it at, see `images.decode`.
+        matrix: 3x3, from (x, y, 1) on the result to full-scale pixels of the picture (both counted
+            from the corner of the first pixel); `None` where nothing turns.
+        mirrored: left and right change places.
+        upended: top and bottom do.
+        colour: what happens to the colours.
+        operations: RandAugment's.
+    """
+
+    size: tuple[int, int]
+    mode: ResizeMode
+    box: Box
+    reduction: int = 1
+    matrix: Matrix | None = None
+    mirrored: bool = False
+    upended: bool = False
+    colour: ColourChange = _UNCHANGED
+    operations: tuple[Operation, ...] = ()
+
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the varied picture, uint8 `[*size, channels]`.
+
+        Args:
+            pixels: decoded at `reduction`.
+        """
+        box = Box(*(edge // self.reduction for edge in self.box))
+        if self.matrix is not None:
+            result = self._warp(pixels, box)
+        else:
+            target = target_box(self.box, self.size, self.mode)
+            result = resize_box(pixels, box, (target.height, target.width))
+            if result.shape[:2] != self.size:
+                inner = result
+                result = bars(self.size, pixels.shape[2])
+                result[target.top : target.bottom, target.left : target.right] = inner
+        if self.mirrored:
+            result = result[:, ::-1]
+        if self.upended:
+            result = result[::-1]
+        return recolour(self.colour(np.ascontiguousarray(result)), self.operations)
+
+    def _warp(self, pixels: Pixels, box: Box) -> Pixels:
+        assert self.matrix is not None
+        matrix = np.diag([1 / self.reduction, 1 / self.reduction, 1]) @ self.matrix
+        if self.mode != "pad":
+            return warp(pixels, matrix, self.size, reflect=True)
+        # The bars turn with the picture: nothing outside the box is shown.
+        matrix[:2, 2] -= box.left, box.top
+        inside = pixels[box.top : box.bottom, box.left : box.right]
+        return warp(inside, matrix, self.size, reflect=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,42 +105,123 @@ class Augmentation:
             crop, Szegedy et al. 2015); `None` cuts the centre.
         aspect: the crop's aspect ratio is stretched by up to this factor either way.
         flip: probability of mirroring left and right.
+        vertical_flip: probability of mirroring top and bottom.
+        rotation: largest turn either way, in degrees.
+        zoom: largest relative change of size either way.
+        shift: largest move either way, as a share of the side.
         brightness: largest change, as a share of the full range.
         contrast: largest relative change of the distance from the mean.
         saturation: largest relative change of the distance from grey.
+        hue: largest turn of the colour circle either way, in degrees.
+        randaugment: number of RandAugment's operations on each picture.
+        magnitude: of those, 0 to 10.
+        mixing: what is done to whole batches, on the device.
     """
 
     area: tuple[float, float] | None = None
     aspect: float = 1.0
     flip: float = 0.0
+    vertical_flip: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
+    randaugment: int = 0
+    magnitude: float = 0.0
+    mixing: Mixing = _UNMIXED
 
-    def __call__(self, pixels: Pixels, size: tuple[int, int], rng: np.random.Generator) -> Pixels:
-        """Vary a picture and bring it to `size`: uint8 `[height, width, 3]` → `[*size, 3]`."""
-        box = central_box(pixels.shape[0], pixels.shape[1], size)
+    @classmethod
+    def from_options(cls, options: PipelineOptions) -> Augmentation:
+        """Return the named set that the options ask for, with their single values over its own."""
+        named = AUGMENTATIONS[options.augment]
+        single: dict[str, Any] = {
+            name: getattr(options, name)
+            for name in ("flip", "vertical_flip", "rotation", "zoom", "shift", "brightness",
+                         "contrast", "saturation", "hue", "randaugment")
+        }  # fmt: skip
+        single["magnitude"] = options.randaugment_magnitude
+        if options.crop_area is not None:
+            single["area"] = (options.crop_area, 1.0)
+        if options.randaugment and options.randaugment_magnitude is None and not named.magnitude:
+            single["magnitude"] = AUGMENTATIONS["strong"].magnitude
+        mixing = {name: getattr(options, name) for name in ("mixup", "cutmix", "erasing")}
+        return dataclasses.replace(
+            named, **_given(single), mixing=dataclasses.replace(named.mixing, **_given(mixing))
+        )
+
+    def __call__(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+        mode: ResizeMode = "crop",
+    ) -> Pixels:
+        """Vary a whole picture and bring it to `size`: uint8 `[*size, channels]`."""
+        plan = self.plan(pixels.shape[0], pixels.shape[1], size, rng, mode)
+        return plan.apply(shrink(pixels, plan.reduction))
+
+    def plan(
+        self,
+        height: int,
+        width: int,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+        mode: ResizeMode = "crop",
+    ) -> Plan:
+        """Draw what happens to a picture.
+
+        Args:
+            height: of the picture, in pixels.
+            width: of the picture, in pixels.
+            size: (height, width) of the result.
+            rng: the source of randomness.
+            mode: how the picture gets the shape of the result.
+        """
+        box = whole_box(height, width, size, mode)
+        # The order of draws is part of what a seed means: new ones go to the end.
         if self.area:
-            box = random_box(pixels.shape[0], pixels.shape[1], size, self.area, self.aspect, rng)
-        result = resize_box(pixels, box, size)
-        if self.flip and rng.random() < self.flip:
-            result = np.ascontiguousarray(result[:, ::-1])
+            box = random_box(height, width, size, self.area, self.aspect, rng, mode)
+        mirrored = bool(self.flip) and rng.random() < self.flip
+        colours = (0.0, 0.0, 0.0)
         if self.brightness or self.contrast or self.saturation:
-            result = self._vary_colour(result, rng)
-        return result
+            drawn = rng.uniform(-1, 1, 3) * (self.brightness, self.contrast, self.saturation)
+            colours = (float(drawn[0]), float(drawn[1]), float(drawn[2]))
+        upended = bool(self.vertical_flip) and rng.random() < self.vertical_flip
+        hue = float(rng.uniform(-self.hue, self.hue)) if self.hue else 0.0
+        moves = self._draw_moves(size, rng)
+        operations: tuple[Operation, ...] = ()
+        if self.randaugment:
+            operations = draw_operations(self.randaugment, self.magnitude, rng)
+            for operation in operations:
+                moves = affine_of(operation, size) @ moves
 
-    def _vary_colour(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        brightness, contrast, saturation = rng.uniform(-1, 1, 3) * (
-            self.brightness, self.contrast, self.saturation,
+        target = target_box(box, size, mode)
+        reduction = reduction_for(
+            min(box.height / target.height, box.width / target.width) / _magnification(moves)
+        )
+        box = on_grid(box, height, width, reduction)
+        matrix = None
+        if not np.array_equal(moves, np.eye(3)):
+            matrix = _placement(box, target_box(box, size, mode)) @ _centred(moves, size)
+            reduction = min(reduction, reduction_for(scale_of(matrix)))
+        return Plan(
+            size, mode, box, reduction, matrix, mirrored, upended,
+            ColourChange(*colours, hue), operations,
         )  # fmt: skip
-        if self.saturation:
-            grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            pixels = cv2.addWeighted(pixels, 1 + saturation, grey, -saturation, 0)  # type: ignore[assignment]
-        values = np.arange(256, dtype=np.float64)
-        mean = float(pixels.mean())
-        values = (values - mean) * (1 + contrast) + mean + 255 * brightness
-        lookup = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-        return np.asarray(cv2.LUT(pixels, lookup), np.uint8)
+
+    def _draw_moves(self, size: tuple[int, int], rng: np.random.Generator) -> Matrix:
+        """Draw turn, zoom and shift, as a matrix from places to what they show, from the middle."""
+        moves = np.eye(3)
+        if self.rotation or self.zoom or self.shift:
+            turn, zoom, down, right = rng.uniform(-1, 1, 4)
+            angle, grown = np.radians(turn * self.rotation), 1 + zoom * self.zoom
+            cos, sin = np.cos(angle) / grown, np.sin(angle) / grown
+            moves[:2, :2] = [[cos, -sin], [sin, cos]]
+            moves[:2, 2] = right * self.shift * size[1], down * self.shift * size[0]
+        return moves
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -63,36 +230,39 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "standard": Augmentation(
         area=(0.35, 1.0), aspect=4 / 3, flip=0.5, brightness=0.15, contrast=0.2, saturation=0.2
     ),
+    # For long trainings of large networks. RandAugment has the colours, so that jitter is small;
+    # crops below a fifth showed no garment any more on a page of clothes (docs/log.md).
     "strong": Augmentation(
-        area=(0.1, 1.0), aspect=4 / 3, flip=0.5, brightness=0.3, contrast=0.4, saturation=0.4
+        area=(0.2, 1.0), aspect=4 / 3, flip=0.5, rotation=10, hue=10,
+        brightness=0.1, contrast=0.1, saturation=0.2, randaugment=2, magnitude=5,
+        mixing=Mixing(mixup=0.2, cutmix=1.0, erasing=0.25),
     ),
-}
+}  # fmt: skip
 
 
-def random_box(
-    height: int,
-    width: int,
-    size: tuple[int, int],
-    area: tuple[float, float],
-    aspect: float,
-    rng: np.random.Generator,
-) -> Box:
-    """Draw a rectangle for a random resized crop (Szegedy et al. 2015, arXiv:1409.4842).
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
-    Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        size: (height, width) that the rectangle will be resized to; sets the mean aspect ratio.
-        area: smallest and largest share of the area of the largest box of that ratio.
-        aspect: factor, at least 1, by which the ratio may be stretched either way.
-        rng: the source of randomness; draws the same number of values whatever the picture.
-    """
-    full = central_box(height, width, size)
-    share = rng.uniform(*area)
-    stretch = np.exp(rng.uniform(-np.log(aspect), np.log(aspect)) / 2)
-    place_y, place_x = rng.random(2)
-    box_height = min(height, max(1, round((full.bottom - full.top) * share**0.5 * stretch)))
-    box_width = min(width, max(1, round((full.right - full.left) * share**0.5 / stretch)))
-    top = round(float(place_y) * (height - box_height))
-    left = round(float(place_x) * (width - box_width))
-    return Box(left, top, left + box_width, top + box_height)
+
+def _magnification(moves: Matrix) -> float:
+    """Return how much larger than without them something may be shown by these moves."""
+    return float(1 / np.hypot(moves[:2, 0], moves[:2, 1]).min())
+
+
+def _placement(box: Box, target: Box) -> Matrix:
+    """Return the matrix from the result to the picture that shows `box` at `target`."""
+    across, down = box.width / target.width, box.height / target.height
+    return np.array(
+        [
+            [across, 0, box.left - across * target.left],
+            [0, down, box.top - down * target.top],
+            [0, 0, 1],
+        ]
+    )
+
+
+def _centred(moves: Matrix, size: tuple[int, int]) -> Matrix:
+    """Return moves about the middle of the result as moves about its corner."""
+    to_middle = np.array([[1, 0, -size[1] / 2], [0, 1, -size[0] / 2], [0, 0, 1.0]])
+    back = np.array([[1, 0, size[1] / 2], [0, 1, size[0] / 2], [0, 0, 1.0]])
+    return np.asarray(back @ moves @ to_middle)

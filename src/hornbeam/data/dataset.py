@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from hornbeam.data.images import Pixels, decode
+from hornbeam.config import MAX_PIXELS
+from hornbeam.data.images import Pixels, decode, measure, shrink, with_channels
 from hornbeam.data.remote import join, read_bytes
 from hornbeam.errors import DataError, did_you_mean
 from hornbeam.storage import replacing
@@ -74,12 +75,14 @@ class Dataset:
             together; `shard` (string), `offset` and `length` (int64) where they are records of shards.
         tasks: what is asked; empty for pictures without labels.
         reader: gets the bytes.
+        max_pixels: a picture of more is refused, undecoded.
     """
 
     root: Path | str
     table: pa.Table
     tasks: tuple[Task, ...] = ()
     reader: Reader = dataclasses.field(default_factory=Files)
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def from_columns(
@@ -179,18 +182,55 @@ class Dataset:
             return f"{join(self.root, shard)}, record at byte {offset} ({self.table['path'][row]})"
         return self.location(row)
 
-    def decode(self, row: int, data: bytes | Pixels) -> Pixels:
-        """Return the pixels in the bytes of one picture: uint8 `[height, width, 3]`, RGB.
+    def decode(
+        self, row: int, data: bytes | Pixels, channels: int = 3, reduction: int = 1
+    ) -> Pixels:
+        """Return the pixels in the bytes of one picture: uint8 `[height, width, channels]`.
+
+        Args:
+            row: of the picture.
+            data: what `read` returned.
+            channels: 1 for grey, 3 for RGB, 4 for RGBA.
+            reduction: 1, 2, 4 or 8: decode at that part of the scale, see `images.decode`.
 
         Raises:
-            DataError: they are no whole picture; the message names the file.
+            DataError: they are no whole picture, or one of too many pixels; the message names it.
         """
         if not isinstance(data, bytes):
-            return data
+            self._check_pixels(row, data)
+            return shrink(with_channels(data, channels), reduction)
         try:
-            return decode(data)
+            return decode(data, channels, reduction, self.max_pixels)
         except DataError as error:
             raise DataError(f"{self.name(row)}: {error}.") from None
+
+    def measure(self, row: int, data: bytes | Pixels) -> tuple[int, int]:
+        """Return (height, width) of one picture in pixels, upright, without decoding it.
+
+        Raises:
+            DataError: it is no picture; the message names it.
+        """
+        if not isinstance(data, bytes):
+            self._check_pixels(row, data)
+            return data.shape[0], data.shape[1]
+        try:
+            return measure(data)
+        except DataError as error:
+            raise DataError(f"{self.name(row)}: {error}.") from None
+
+    def _check_pixels(self, row: int, data: Any) -> None:
+        if not isinstance(data, np.ndarray):
+            raise DataError(
+                f"{self.name(row)}: the reader gave a {type(data).__name__}; expected the bytes of a "
+                "file, or an array of uint8."
+            )
+        shape = data.shape
+        fits = data.ndim == 2 or (data.ndim == 3 and shape[2] in (1, 3, 4))
+        if data.dtype != np.uint8 or not fits or not data.size:
+            raise DataError(
+                f"{self.name(row)}: the reader gave {data.dtype} {list(shape)}; expected uint8 "
+                "[height, width, 1, 3 or 4]."
+            )
 
     def counts(self, task: Task) -> dict[str, dict[str, int]]:
         """Return how many examples each split has of each class: `{split: {class: count}}`."""

@@ -53,18 +53,23 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
         """No end; Keras is told how many steps to take."""
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return images, targets and weights of one step."""
+        """Return inputs, targets and weights of one step."""
         if index != self._next or index % self._steps == 0:
             stop = (index // self._steps + 1) * self._steps
             self._ahead = self._loader.batches(
                 self._start + index, self._start + stop, **self._parallel
             )
         self._next = index + 1
-        return tuple(next(self._ahead))
+        return _arguments(next(self._ahead))
 
     def example(self) -> Batch:
         """Return a batch of the right shapes and types, without reading a picture."""
         return self._loader.empty_batch()
+
+
+def _arguments(batch: Batch) -> tuple[Any, ...]:
+    """Return inputs, targets and weights, as Keras has them."""
+    return batch.inputs, batch.targets, batch.weights
 
 
 def _tensorflow_dataset(indexed: Feed) -> Any:
@@ -76,8 +81,8 @@ def _tensorflow_dataset(indexed: Feed) -> Any:
     """
     import tensorflow as tf
 
-    example = indexed.example()
-    flat = [np.asarray(array) for array in tf.nest.flatten(tuple(example))]
+    example = _arguments(indexed.example())
+    flat = [np.asarray(array) for array in tf.nest.flatten(example)]
 
     def at(index: int) -> list[Any]:
         return list(tf.nest.flatten(indexed[int(index)]))
@@ -86,7 +91,7 @@ def _tensorflow_dataset(indexed: Feed) -> Any:
         tensors = tf.numpy_function(at, [index], [array.dtype for array in flat])
         for tensor, array in zip(tensors, flat, strict=True):
             tensor.set_shape(array.shape)
-        return tf.nest.pack_sequence_as(tuple(example), tensors)
+        return tf.nest.pack_sequence_as(example, tensors)
 
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing to tune; its thread takes up to 2 s to stop

@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from hornbeam.data.augment import AUGMENTATIONS, Augmentation
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.images import Pixels
-from hornbeam.errors import DataError
+from hornbeam.data.mixing import Floats, Mixing, mix_targets, neighbours, neutral, own_shares
+from hornbeam.data.pictures import Augment, Pictures, Preprocess
+from hornbeam.data.resize import ResizeMode
+from hornbeam.data.targets import Labels, labels_of
+from hornbeam.errors import ConfigError, DataError
 
-_ORDER, _VARIATION = 0, 1
+_ORDER, _VARIATION, _MIXING = 0, 1, 2
 """Streams of random numbers, so that the order of a seed and its variations are independent."""
 
 _AHEAD = 2
@@ -30,14 +34,22 @@ class Batch(NamedTuple):
     """What `fit`, `evaluate` and `predict` of Keras take.
 
     Attributes:
-        images: uint8 `[batch, height, width, 3]`, RGB.
-        targets: class indices by task, int32 `[batch]` each.
+        images: uint8 `[batch, height, width, channels]`.
+        targets: by task: class indices, int32 `[batch]`; for multi-label tasks, and for all when
+            pictures are mixed, shares of each class, float32 `[batch, classes]`.
         weights: by task, float32 `[batch]`: 1 for an example, 0 for padding.
+        mix: what the device is to do, float32 `[batch, mixing.COLUMNS]`; `None` for nothing.
     """
 
     images: Pixels
-    targets: dict[str, NDArray[np.int32]]
-    weights: dict[str, NDArray[np.float32]]
+    targets: dict[str, NDArray[Any]]
+    weights: dict[str, Floats]
+    mix: Floats | None = None
+
+    @property
+    def inputs(self) -> Pixels | dict[str, NDArray[Any]]:
+        """What the model takes: pixels, or pixels and what to do with them (training.mixing)."""
+        return self.images if self.mix is None else {"image": self.images, "mix": self.mix}
 
 
 class Loader:
@@ -51,10 +63,18 @@ class Loader:
     Args:
         dataset: examples of one split.
         batch_size: pictures per step, of all ranks together.
-        image_size: (height, width) in pixels.
+        image_size: (height, width) in pixels, or (height, width, channels); 3 channels unless said.
         seed: of order and augmentation.
         shuffle: for training.
-        augment: name of one of `AUGMENTATIONS`, or one of your own.
+        augment: name of one of `AUGMENTATIONS`, one of your own, or a function `(image, rng)` from
+            uint8 `[height, width, channels]` to the same, of any size.
+        mixing: what is done to whole batches; else what `augment` says. `Mixing()` leaves pictures
+            as they are, in the form of a batch that is mixed: for validation beside such training.
+        resize_mode: how pictures get the shape of `image_size`.
+        preprocess: a function `(image, training, rng)` like that of `augment`, which goes before
+            all else.
+        training: what `preprocess` is told. Without `shuffle`, each epoch is varied anew.
+        in_memory: bytes that may hold decoded pictures (of each process). It changes no batch.
         rank: which part of each batch this process loads, in `[0, world_size)`.
         world_size: number of parts; must divide `batch_size`.
 
@@ -69,10 +89,15 @@ class Loader:
         dataset: Dataset,
         *,
         batch_size: int,
-        image_size: tuple[int, int],
+        image_size: tuple[int, ...],
         seed: int = 0,
         shuffle: bool = False,
-        augment: str | Augmentation = "none",
+        augment: str | Augmentation | Augment = "none",
+        mixing: Mixing | None = None,
+        resize_mode: ResizeMode = "crop",
+        preprocess: Preprocess | None = None,
+        training: bool | None = None,
+        in_memory: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -82,42 +107,82 @@ class Loader:
             raise ValueError(f"batch_size {batch_size} is no multiple of world_size {world_size}")
         self.dataset = dataset
         self.batch_size = batch_size
-        self.image_size = image_size
+        height, width, channels = (*image_size, 3)[:3]
+        self.image_size = (height, width, channels)
         self.seed = seed
         self.shuffle = shuffle
         self.augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
+        if mixing is None and isinstance(self.augment, Augmentation) and self.augment.mixing:
+            mixing = self.augment.mixing
+        self.mixing = mixing
         self.rank = rank
         self.world_size = world_size
-        self._labels = {task.name: dataset.labels(task) for task in dataset.tasks}
+        part = batch_size // world_size
+        if mixing and world_size > 1 and part % 2:
+            raise ConfigError(
+                f"Pictures are mixed in pairs, and each of {world_size} machines gets {part} of a "
+                f"batch; make --batch-size a multiple of {2 * world_size}."
+            )
+        self.training = shuffle if training is None else training
+        self._pictures = Pictures(
+            dataset,
+            self.image_size,
+            self.augment,
+            preprocess,
+            resize_mode,
+            self.training,
+            in_memory,
+        )
+        self._labels: dict[str, Labels] = {t.name: labels_of(dataset, t) for t in dataset.tasks}
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches until every example was visited: the number of examples over the batch size."""
         return -(-len(self.dataset) // self.batch_size)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether batches carry `mix`, and targets as shares of classes."""
+        return self.mixing is not None
+
     def batch(self, step: int) -> Batch:
         """Return this rank's part of the batch of `step`, which counts from 0 without end.
 
         Raises:
             DataError: a picture cannot be read; the message names it.
+            ConfigError: a function of the recipe does not return a picture.
         """
         rows, positions = self.rows(step)
         batch = self.empty_batch()
         present = np.flatnonzero(rows >= 0)
         for slot in present:
-            batch.images[slot] = self._picture(int(rows[slot]), int(positions[slot]))
+            key = (self.seed, _VARIATION, int(positions[slot]))
+            batch.images[slot] = self._pictures.get(int(rows[slot]), key)
         for name, labels in self._labels.items():
-            batch.targets[name][present] = labels[rows[present]]
+            batch.targets[name][present] = labels.rows(rows[present], soft=self.mixes)
             batch.weights[name][present] = 1
+        if self.mixing and batch.mix is not None:
+            self._draw_mix(batch.mix, rows, positions)
+            shares = own_shares(batch.mix, self.image_size[:2])
+            for name, targets in batch.targets.items():
+                batch.targets[name] = mix_targets(targets, shares)
         return batch
+
+    def _draw_mix(self, mix: Floats, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+        assert self.mixing is not None
+        for slot, other in enumerate(neighbours(len(rows))):
+            if rows[slot] >= 0 and rows[other] >= 0:  # padding is mixed into nothing
+                rng = np.random.default_rng((self.seed, _MIXING, int(positions[slot])))
+                mix[slot] = self.mixing.draw(self.image_size[:2], rng)
 
     def empty_batch(self) -> Batch:
         """Return a batch of padding, to know shapes and types without reading a picture."""
         part = self.batch_size // self.world_size
         return Batch(
-            np.zeros((part, *self.image_size, 3), np.uint8),
-            {name: np.zeros(part, np.int32) for name in self._labels},
+            np.zeros((part, *self.image_size), np.uint8),
+            {name: labels.empty(part, soft=self.mixes) for name, labels in self._labels.items()},
             {name: np.zeros(part, np.float32) for name in self._labels},
+            neutral(part) if self.mixes else None,
         )
 
     def rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -129,8 +194,9 @@ class Loader:
         slots = np.arange(self.rank * part, (self.rank + 1) * part)
         count = len(self.dataset)
         if not self.shuffle:
-            positions = step % self.steps_per_epoch * self.batch_size + slots
-            return np.where(positions < count, positions, -1), positions
+            places = step % self.steps_per_epoch * self.batch_size + slots
+            positions = step * self.batch_size + slots if self.training else places
+            return np.where(places < count, places, -1), positions
         positions = step * self.batch_size + slots
         epochs, places = positions // count, positions % count
         rows = np.empty(part, np.int64)
@@ -177,11 +243,6 @@ class Loader:
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, _ORDER, epoch))
         return rng.permutation(len(self.dataset))
-
-    def _picture(self, row: int, position: int) -> Pixels:
-        pixels = self.dataset.decode(row, self.dataset.read(row))
-        rng = np.random.default_rng((self.seed, _VARIATION, position))
-        return self.augment(pixels, self.image_size, rng)
 
 
 def _parse_absl_flags() -> None:
