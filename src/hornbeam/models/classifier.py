@@ -21,6 +21,9 @@ BACKBONE = "backbone"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+_ALPHA_MEAN = 0.5
+_ALPHA_DEVIATION = 0.225
+"""So that alpha, which ImageNet does not have, gets about the range of the colours."""
 
 
 class Target(Protocol):
@@ -37,7 +40,7 @@ class Target(Protocol):
 
 def build_classifier(
     architecture: Architecture,
-    image_size: tuple[int, int],
+    image_size: tuple[int, ...],
     targets: Sequence[Target],
     *,
     weights: str | None = None,
@@ -47,22 +50,32 @@ def build_classifier(
 
     Args:
         architecture: of the backbone.
-        image_size: (height, width) in pixels.
+        image_size: (height, width) in pixels, or (height, width, channels). Grey (1) is given to the
+            backbone as three equal colours, so that weights trained on colours serve; for RGBA (4)
+            it gets a first layer of its own, and random weights.
         targets: the tasks.
         weights: `imagenet`, or `None` for random ones.
         dropout: share of the pooled features that training drops, in [0, 1).
 
     Returns:
-        A model from uint8 `[batch, height, width, 3]` (RGB) to a dictionary of float32 logits
+        A model from uint8 `[batch, height, width, channels]` to a dictionary of float32 logits
         `[batch, classes]` by task.
+
+    Raises:
+        ConfigError: the architecture does not take such pictures.
     """
     import keras
     from keras import layers
 
-    backbone = architecture.build_backbone(image_size, weights)
+    height, width, channels = (*image_size, 3)[:3]
+    inside = max(channels, 3)
+    backbone = architecture.build_backbone((height, width, inside), weights)
     backbone.name = BACKBONE
-    inputs = keras.Input((*image_size, 3), dtype="uint8", name="image")
-    features = backbone(_normalize(inputs, architecture.normalization))
+    inputs = pixels = keras.Input((height, width, channels), dtype="uint8", name="image")
+    if channels == 1:
+        pixels = layers.Concatenate(dtype="uint8", name="grey_to_rgb")([inputs] * 3)
+    normalization = architecture.normalization_of(inside)
+    features = backbone(_normalize(pixels, normalization, inside))
     features = layers.GlobalAveragePooling2D(name="pool")(features)
     features = layers.Dropout(dropout, name="dropout")(features)
     logits = {
@@ -74,19 +87,24 @@ def build_classifier(
 
 
 def adapt_user_model(
-    build: Callable[..., Any], image_size: tuple[int, int], targets: Sequence[Target]
+    build: Callable[..., Any], image_size: tuple[int, ...], targets: Sequence[Target]
 ) -> keras.Model:
     """Call a recipe's `build_model(input_shape, targets)` and check what it returns.
 
     The model may take uint8 or float pixels, 0 to 255, and give logits: one output, or a dictionary
     by task. A softmax at its end, as older projects had it, is taken off.
 
+    Args:
+        build: the function.
+        image_size: (height, width) in pixels, or (height, width, channels).
+        targets: the tasks.
+
     Raises:
         ConfigError: the function or its model does not fit; the message says how.
     """
     import keras
 
-    shape = (*image_size, 3)
+    shape = (*image_size, 3)[:3]
     built = call_flexibly(build, input_shape=shape, targets=tuple(targets))
     where = f"The model of {build.__name__}()"
     if not isinstance(built, keras.Model):
@@ -167,7 +185,7 @@ def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
     return function(**named, **values)
 
 
-def _normalize(pixels: Any, normalization: Normalization) -> Any:
+def _normalize(pixels: Any, normalization: Normalization, channels: int) -> Any:
     from keras import layers, ops
 
     scale: float | list[float] = 1.0
@@ -175,11 +193,20 @@ def _normalize(pixels: Any, normalization: Normalization) -> Any:
     if normalization == "signed":
         scale, offset = 1 / 127.5, -1.0
     elif normalization == "torch":
-        scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
-        offset = [-m / d for m, d in zip(_IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+        means, deviations = [*_IMAGENET_MEAN], [*IMAGENET_DEVIATION]
+        if channels == 4:
+            means.append(_ALPHA_MEAN)
+            deviations.append(_ALPHA_DEVIATION)
+        scale = [1 / (255 * deviation) for deviation in deviations]
+        offset = [-m / d for m, d in zip(means, deviations, strict=True)]
     elif normalization == "caffe":
-        scale, offset = [1.0] * 3, [-mean for mean in _CAFFE_MEAN_BGR]
-        pixels = ops.flip(pixels, -1)  # RGB to BGR
+        means = [*_CAFFE_MEAN_BGR]
+        if channels == 4:
+            means.append(255 * _ALPHA_MEAN)
+            pixels = ops.concatenate([ops.flip(pixels[..., :3], -1), pixels[..., 3:]], -1)
+        else:
+            pixels = ops.flip(pixels, -1)  # RGB to BGR
+        scale, offset = [1.0] * channels, [-mean for mean in means]
     # In float32 whatever the precision: bfloat16 would round away an eighth of the grey levels.
     return layers.Rescaling(scale, offset, dtype="float32", name="normalize")(pixels)
 

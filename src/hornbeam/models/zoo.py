@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from hornbeam.errors import ConfigError, did_you_mean
@@ -50,25 +51,51 @@ class Architecture:
         """Whether Keras distributes weights trained on ImageNet."""
         return bool(self.constructor)
 
-    def build_backbone(self, image_size: tuple[int, int], weights: str | None) -> keras.Model:
+    def normalization_of(self, channels: int) -> Normalization:
+        """Return what the pixels of `build_backbone` must look like, for 3 or 4 channels.
+
+        What networks do inside is made for colours alone, so with alpha it is done in front of
+        them; but for EfficientNet (version 1), which scales by 1/255 whatever there is.
+        """
+        if channels == 4 and self.normalization == "inside" and self._can_leave_it_out:
+            return "signed"
+        return self.normalization
+
+    @property
+    def _can_leave_it_out(self) -> bool:
+        import keras
+
+        if not self.constructor:
+            return False
+        build = getattr(keras.applications, self.constructor)
+        return "include_preprocessing" in inspect.signature(build).parameters
+
+    def build_backbone(self, image_size: tuple[int, ...], weights: str | None) -> keras.Model:
         """Build the network without its head.
 
         Args:
-            image_size: (height, width) in pixels.
+            image_size: (height, width) in pixels, or (height, width, channels) with 3 or 4 channels.
             weights: `imagenet` for those that Keras distributes, or `None` for random ones.
 
         Returns:
-            A model from float32 `[batch, height, width, 3]`, normalised, to a feature map.
+            A model from float32 `[batch, height, width, channels]`, normalised, to a feature map.
 
         Raises:
-            ConfigError: the network cannot take pictures that small.
+            ConfigError: the network cannot take pictures that small, or of so many channels with
+                weights that were trained before.
         """
-        if min(image_size) < self.smallest:
+        height, width, channels = (*image_size, 3)[:3]
+        if min(height, width) < self.smallest:
             raise ConfigError(
-                f"--image-size {image_size[0]}x{image_size[1]} is too small for {self.name}, which "
+                f"--image-size {height}x{width} is too small for {self.name}, which "
                 f"takes pictures from {self.smallest} pixels on; its usual size is {self.size}."
             )
-        shape = (*image_size, 3)
+        if channels == 4 and weights:
+            raise ConfigError(
+                f"--weights {weights} were trained on 3 channels, and --image-size "
+                f"{height}x{width}x4 has 4; take 3, or --weights none."
+            )
+        shape = (height, width, channels)
         if not self.constructor:
             from hornbeam.models.compact import compact_backbone
 
@@ -77,9 +104,12 @@ class Architecture:
 
         build = getattr(keras.applications, self.constructor)
         arguments: dict[str, Any] = {} if self.width is None else {"alpha": self.width}
-        if "include_preprocessing" in inspect.signature(build).parameters:
-            arguments["include_preprocessing"] = True
-        return build(include_top=False, input_shape=shape, weights=weights, **arguments)
+        if self._can_leave_it_out:
+            arguments["include_preprocessing"] = channels == 3
+        with warnings.catch_warnings():
+            # Keras thinks that 4 channels are a mistake.
+            warnings.filterwarnings("ignore", ".*usually expects 1 or 3 input channels.*")
+            return build(include_top=False, input_shape=shape, weights=weights, **arguments)
 
 
 def _family(
