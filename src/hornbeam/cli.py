@@ -206,7 +206,10 @@ def _help(field: FieldInfo) -> str:
     default = field.default
     if default is None or field.is_required() or default is False or default == ():
         return text
-    shown = ",".join(default) if isinstance(default, tuple) else default
+    shown = default
+    if isinstance(default, tuple):
+        between = "x" if isinstance(default[0], int) else ","
+        shown = between.join(map(str, default))
     return f"{text} (default: {shown})"
 
 

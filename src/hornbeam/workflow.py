@@ -70,12 +70,38 @@ def split(options: SplitOptions) -> Dataset:
 
 def prepare(options: PrepareOptions) -> None:
     """Write pictures into TFRecord shards."""
-    raise NotImplementedError
+    from hornbeam.data import prepare as preparing
+
+    dataset = sources.open_dataset(options.data, options)
+    done = preparing.prepare(dataset, options)
+    _tell_skipped({path: f"{path}: {reason}" for path, reason in done.skipped.items()})
+    if done.missing:
+        console.say(
+            f"Part {options.part} of {options.out} is written; {done.missing} of {done.shards} shards "
+            "are missing still, and the last part makes the index."
+        )
+        return
+    how = "are" if done.written else "were already"
+    console.say(
+        f"{done.examples} pictures {how} in {done.shards} shards in {options.out}; "
+        f"now: hornbeam train {options.out}"
+    )
 
 
 def preview_augmentation(options: AugmentPreviewOptions) -> None:
     """Write a page that shows what augmentation makes of some pictures."""
-    raise NotImplementedError
+    from hornbeam.data.augment import Augmentation
+    from hornbeam.data.augment_page import write_augment_page
+
+    dataset = sources.open_dataset(options.data, options)
+    if TRAIN in dataset.splits:
+        dataset = dataset.only(TRAIN)
+    write_augment_page(
+        options.html, dataset, Augmentation.from_options(options), options.augment,
+        pictures=options.pictures, variations=options.variations, image_size=options.image_size,
+        resize_mode=options.resize_mode, seed=options.seed,
+    )  # fmt: skip
+    console.say(f"{options.html} shows {options.variations} variations of each picture.")
 
 
 def train(options: TrainOptions) -> Run:

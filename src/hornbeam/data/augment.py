@@ -230,8 +230,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "standard": Augmentation(
         area=(0.35, 1.0), aspect=4 / 3, flip=0.5, brightness=0.15, contrast=0.2, saturation=0.2
     ),
-    # For long trainings of large networks. RandAugment has the colours, so that jitter is small;
-    # crops below a fifth showed no garment any more on a page of clothes (docs/log.md).
+    # For long trainings of large networks. RandAugment turns and recolours already, so that the rest
+    # is gentler than in `standard`; looked at with `hornbeam augment-preview` on photographs.
     "strong": Augmentation(
         area=(0.2, 1.0), aspect=4 / 3, flip=0.5, rotation=10, hue=10,
         brightness=0.1, contrast=0.1, saturation=0.2, randaugment=2, magnitude=5,
