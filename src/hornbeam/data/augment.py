@@ -21,10 +21,9 @@ from hornbeam.data.resize import (
     Box,
     ResizeMode,
     bars,
-    on_grid,
     random_box,
     reduction_for,
-    resize_box,
+    resize_reduced,
     target_box,
     whole_box,
 )
@@ -69,12 +68,12 @@ class Plan:
         Args:
             pixels: decoded at `reduction`.
         """
-        box = Box(*(edge // self.reduction for edge in self.box))
         if self.matrix is not None:
-            result = self._warp(pixels, box)
+            result = self._warp(pixels)
         else:
             target = target_box(self.box, self.size, self.mode)
-            result = resize_box(pixels, box, (target.height, target.width))
+            inner_size = (target.height, target.width)
+            result = resize_reduced(pixels, self.box, self.reduction, inner_size)
             if result.shape[:2] != self.size:
                 inner = result
                 result = bars(self.size, pixels.shape[2])
@@ -85,12 +84,13 @@ class Plan:
             result = result[::-1]
         return recolour(self.colour(np.ascontiguousarray(result)), self.operations)
 
-    def _warp(self, pixels: Pixels, box: Box) -> Pixels:
+    def _warp(self, pixels: Pixels) -> Pixels:
         assert self.matrix is not None
         matrix = np.diag([1 / self.reduction, 1 / self.reduction, 1]) @ self.matrix
         if self.mode != "pad":
             return warp(pixels, matrix, self.size, reflect=True)
         # The bars turn with the picture: nothing outside the box is shown.
+        box = Box(*(round(edge / self.reduction) for edge in self.box))
         matrix[:2, 2] -= box.left, box.top
         inside = pixels[box.top : box.bottom, box.left : box.right]
         return warp(inside, matrix, self.size, reflect=False)
@@ -199,14 +199,13 @@ class Augmentation:
                 moves = affine_of(operation, size) @ moves
 
         target = target_box(box, size, mode)
-        reduction = reduction_for(
-            min(box.height / target.height, box.width / target.width) / _magnification(moves)
-        )
-        box = on_grid(box, height, width, reduction)
-        matrix = None
-        if not np.array_equal(moves, np.eye(3)):
-            matrix = _placement(box, target_box(box, size, mode)) @ _centred(moves, size)
-            reduction = min(reduction, reduction_for(scale_of(matrix)))
+        if np.array_equal(moves, np.eye(3)):
+            matrix = None
+            scale = min(box.height / target.height, box.width / target.width)
+        else:
+            matrix = _placement(box, target) @ _centred(moves, size)
+            scale = scale_of(matrix)
+        reduction = reduction_for(scale)
         return Plan(
             size, mode, box, reduction, matrix, mirrored, upended,
             ColourChange(*colours, hue), operations,
@@ -242,11 +241,6 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _magnification(moves: Matrix) -> float:
-    """Return how much larger than without them something may be shown by these moves."""
-    return float(1 / np.hypot(moves[:2, 0], moves[:2, 1]).min())
 
 
 def _placement(box: Box, target: Box) -> Matrix:
