@@ -33,7 +33,8 @@ from hornbeam.config import PrepareOptions, flag
 from hornbeam.data import remote
 from hornbeam.data.dataset import Dataset, Files
 from hornbeam.data.records import OVERHEAD
-from hornbeam.data.shard_writers import Encoding, Entry, Job, disk_sentence, write_all
+from hornbeam.data.shard import Encoding, Entry, Job, disk_sentence
+from hornbeam.data.shard_writers import write_all
 from hornbeam.data.tfrecord import DESCRIPTION, FORMAT, INDEX, Shards, open_prepared
 from hornbeam.errors import ConfigError, DataError
 
