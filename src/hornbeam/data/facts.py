@@ -164,8 +164,9 @@ def _look(dataset: Dataset, row: int) -> _Look:
         data = dataset.read(row)
     except DataError as error:
         return _Look(fact, _reason(dataset, row, error), False)
-    fact["digest"] = hashlib.blake2b(data, digest_size=16).hexdigest().encode()
-    fact["size"] = len(data) if isinstance(data, bytes) else data.nbytes
+    content = data if isinstance(data, bytes) else data.tobytes()
+    fact["digest"] = hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+    fact["size"] = len(content)
     if isinstance(data, bytes):
         _note_header(fact, data)
     try:
@@ -338,7 +339,7 @@ class _Memory:
         """Read what is remembered; a file that is damaged or of another version counts as none."""
         root = dataset.root if is_remote(dataset.root) else Path(dataset.root).resolve()
         key = hashlib.blake2b(f"{root}".encode(errors="surrogateescape"), digest_size=16)
-        version = _version()
+        version = _version(dataset.max_pixels)
         path = cache_directory() / "facts" / f"{key.hexdigest()}.parquet"
         try:
             # Not mapped: another process may replace the file meanwhile.
@@ -403,6 +404,6 @@ def _unpacked(column: pa.ChunkedArray) -> NDArray[np.void]:
     return np.concatenate([np.zeros(0, FACT), *parts])
 
 
-def _version() -> bytes:
+def _version(max_pixels: int) -> bytes:
     """Return what must be equal for facts to be equal: our version, the codecs', the limits."""
-    return repr((_VERSION, FACT.descr, cv2.__version__, PIL.__version__)).encode()
+    return repr((_VERSION, FACT.descr, max_pixels, cv2.__version__, PIL.__version__)).encode()
