@@ -1,10 +1,9 @@
 """Folders become datasets; what is wrong with them is said in a sentence."""
 
-import numpy as np
 import pytest
 
 from hornbeam.data.checks import verify
-from hornbeam.data.dataset import Dataset
+from hornbeam.data.dataset import Dataset, Task
 from hornbeam.data.sources import UNSPLIT, open_folder, open_pictures
 from hornbeam.data.splits import with_validation
 from hornbeam.errors import ConfigError, DataError
@@ -82,7 +81,7 @@ def test_classes_that_a_model_does_not_know_are_refused(folders):
     with pytest.raises(
         DataError, match=r"class 'cats' that the model does not know.*Did you mean 'cat'"
     ):
-        open_folder(root, classes=("cat", "dog"))
+        open_folder(root, (Task("label", ("cat", "dog")),))
 
 
 def test_pictures_without_labels_come_from_files_and_folders(folders):
@@ -91,39 +90,6 @@ def test_pictures_without_labels_come_from_files_and_folders(folders):
     assert open_pictures([root / "b.png", root / "a"]).paths == names
     with pytest.raises(ConfigError, match="does not exist"):
         open_pictures([root / "gone.jpg"])
-
-
-def test_a_split_is_stratified_and_depends_on_seed_and_paths_alone(folders):
-    root = folders(
-        {f"{c}/{i}.jpg": 1 for c, n in (("cat", 20), ("dog", 5), ("owl", 2)) for i in range(n)}
-    )
-    dataset = open_folder(root)
-    split = with_validation(dataset, 0.2, seed=0)
-    counts = split.counts(split.tasks[0])
-    assert counts["validation"] == {"cat": 4, "dog": 1, "owl": 1}
-    assert counts["train"] == {"cat": 16, "dog": 4, "owl": 1}
-
-    def judged(of):
-        return set(of.only("validation").paths)
-
-    shuffled = dataset.take(np.random.default_rng(0).permutation(len(dataset)))
-    assert judged(with_validation(shuffled, 0.2, seed=0)) == judged(split)
-    assert judged(with_validation(dataset, 0.2, seed=1)) != judged(split)
-
-
-def test_an_existing_validation_folder_is_left_as_it_is(folders):
-    root = folders(
-        {f"{part}/{c}/{i}.jpg": 1 for part in ("train", "val") for c in "ab" for i in range(3)}
-    )
-    dataset = open_folder(root)
-    assert with_validation(dataset, 0.5, seed=0).table.equals(dataset.table)
-
-
-def test_a_class_of_one_picture_cannot_be_split(folders):
-    with pytest.raises(DataError, match="class 'b' has 1 picture"):
-        with_validation(
-            open_folder(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0
-        )
 
 
 @pytest.fixture

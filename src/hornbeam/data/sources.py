@@ -1,100 +1,89 @@
-"""Where a dataset comes from: today folders of pictures, one folder per class.
-
-root/class/**/picture                            a split is made later
-root/{train,val|valid|validation,test}/class/**/picture
-"""
+"""Where a dataset comes from: folders, manifests, shards, a user's own reader."""
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Task, natural_order
-from hornbeam.data.images import EXTENSIONS
+from hornbeam.data import remote
+from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset, Task
+from hornbeam.data.examples import read_examples
+from hornbeam.data.folders import TASK_NAME, UNSPLIT, Tell, list_pictures, read_folder, refuse
+from hornbeam.data.labels import Rows, from_dataset, to_dataset
+from hornbeam.data.manifests import is_manifest, read_manifest
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
-UNSPLIT = ""
-"""The split of examples that still need one."""
-
-TASK_NAME = "label"
-"""The task of a dataset whose labels are the names of folders."""
-
-_SPLIT_FOLDERS = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "test": TEST,
-}
+_PATTERN = re.compile(r"[*?\[]")
+_SHARD = re.compile(r"\.tfrecords?(\.gz)?$|-\d{5}-of-\d{5}$")
 
 
 def open_dataset(
-    location: str, options: TableOptions, tasks: tuple[Task, ...] | None = None
+    location: str | None,
+    options: TableOptions,
+    tasks: tuple[Task, ...] | None = None,
+    *,
+    examples: Any = None,
+    tell: Tell = refuse,
 ) -> Dataset:
-    """Read the table of examples of a folder, a manifest or shards.
+    """Read the table of examples of a folder, a manifest, shards, or a user's reader.
 
     Args:
         location: a path, a pattern of TFRecord files, or a remote address of either.
         options: columns, labels file, ….
         tasks: what a model can tell, where there is one: it fixes the classes and their order.
+        examples: `examples(split)` of a recipe, which takes the place of the location.
+        tell: is told of faults that need not stop the reading, instead of raising them.
 
     Raises:
         ConfigError: there is no such place.
         DataError: what is there cannot be read as a dataset.
     """
-    return open_folder(Path(location), tasks[0].classes if tasks else None)
+    if examples is not None:
+        return to_dataset(read_examples(examples, location), options, tasks)
+    if not location:
+        raise ConfigError("DATA is missing: folder of pictures, manifest, or TFRecord files.")
+    return to_dataset(_read(location, options, tell, tasks is not None), options, tasks)
 
 
-def open_folder(root: Path, classes: tuple[str, ...] | None = None) -> Dataset:
-    """List the pictures below `root`, whichever of the two layouts it has.
+def open_folder(root: Path | str, tasks: tuple[Task, ...] | None = None) -> Dataset:
+    """Read the table of examples of a place, with no options."""
+    return open_dataset(str(root), TableOptions(), tasks)
 
-    Args:
-        root: a directory.
-        classes: the order of the classes, where a model fixes it; folders may then be missing, but
-            none may be new. Without it the order is natural (`class2` before `class10`).
 
-    Returns:
-        A dataset of one task, `label`. Without split folders every example's split is `UNSPLIT`.
+def open_both(
+    location: str, validation: str, options: TableOptions, tell: Tell = refuse
+) -> Dataset:
+    """Read training pictures from one place and validation pictures from another.
 
-    Raises:
-        ConfigError: `root` is not a directory.
-        DataError: there are no pictures, fewer than two classes, a class without pictures, or
-            splits whose classes differ.
+    Splits that the two places may have themselves are not looked at.
     """
-    _require_directory(root)
-    splits = _split_folders(root)
-    parts = splits or {UNSPLIT: root}
-    found = {split: _class_folders(folder) for split, folder in parts.items()}
-    names = sorted({name for folders in found.values() for name in folders}, key=natural_order)
-    if not names:
-        raise DataError(_why_no_classes(root))
-    if classes is None:
-        _compare_splits(root, found)
-        if len(names) < 2:
-            raise DataError(f"{root} has one class, '{names[0]}'; a classifier needs at least two.")
-        classes = tuple(names)
-    for name in names:
-        if name not in classes:
-            raise DataError(
-                f"{root} has a class '{name}' that the model does not know; it knows "
-                f"{listing(classes)}.{did_you_mean(name, classes)}"
-            )
-
-    paths, labels, of_split = [], [], []
-    for split, folders in found.items():
-        for name, pictures in folders.items():
-            for path in pictures:
-                paths.append(path.relative_to(root).as_posix())
-                labels.append(classes.index(name))
-                of_split.append(split)
-    _require_utf8(paths)
-    return Dataset.from_columns(root, paths, of_split, {Task(TASK_NAME, classes): labels})
+    training = open_dataset(location, options, tell=tell)
+    judging = open_dataset(validation, options, training.tasks, tell=tell)
+    if type(training.reader) is not type(judging.reader):
+        raise ConfigError(
+            f"{location} and {validation} are of different kinds; give two of pictures or two of shards."
+        )
+    tables = []
+    for dataset, split in ((training, TRAIN), (judging, VALIDATION)):
+        place = "shard" if "shard" in dataset.table.column_names else "path"
+        whole = [_absolute(remote.join(dataset.root, p)) for p in dataset.table[place].to_pylist()]
+        dataset = dataset.with_column(place, whole).with_column("split", [split] * len(dataset))
+        tables.append(dataset.table)
+    shared = [name for name in tables[0].column_names if name in tables[1].column_names]
+    table = pa.concat_tables([table.select(shared) for table in tables]).combine_chunks()
+    root = training.root if remote.is_remote(training.root) else Path(training.root).absolute()
+    return Dataset(root, table, training.tasks, training.reader)
 
 
-def open_pictures(arguments: list[Path]) -> Dataset:
+def open_pictures(arguments: Sequence[str | Path]) -> Dataset:
     """List pictures without labels: files as they are named, folders with all that is in them.
 
     Raises:
@@ -102,117 +91,107 @@ def open_pictures(arguments: list[Path]) -> Dataset:
         DataError: there is no picture.
     """
     paths: list[str] = []
-    for argument in arguments:
-        if argument.is_dir():
-            paths.extend(str(path) for path in _pictures(argument))
-        elif argument.exists():
-            paths.append(str(argument))
+    for argument in map(str, arguments):
+        if remote.is_remote(argument):
+            paths.append(argument)
+        elif Path(argument).is_dir():
+            paths.extend(os.path.join(argument, path) for path in list_pictures(Path(argument)))
+        elif Path(argument).exists():
+            _require_utf8(argument)
+            paths.append(argument)
         else:
             raise ConfigError(f"{argument} does not exist.")
     if not paths:
         raise DataError(f"There are no pictures in {listing(map(str, arguments))}.")
-    _require_utf8(paths)
     return Dataset.from_columns(Path(), paths, [UNSPLIT] * len(paths))
+
+
+def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """Return the dataset with `count` training pictures only, drawn by the seed; all others stay.
+
+    Of every class at least one is kept, where there are enough.
+    """
+    training = dataset.where(TRAIN)
+    if count >= len(training):
+        return dataset
+    order = np.random.default_rng(seed).permutation(training)
+    first = []
+    for task in dataset.tasks:
+        labels = dataset.labels(task)[order]
+        columns = labels.T if task.multi_label else labels == np.arange(len(task.classes))[:, None]
+        first += [int(order[np.argmax(column)]) for column in columns if column.any()]
+    chosen = list(dict.fromkeys([*first, *order.tolist()]))[:count]
+    kept = np.setdiff1d(np.arange(len(dataset)), training)
+    return dataset.take(np.sort(np.concatenate([kept, np.asarray(chosen, np.int64)])))
+
+
+def _read(location: str, options: TableOptions, tell: Tell, any_class: bool) -> Rows:
+    if _PATTERN.search(location) or _SHARD.search(location):
+        return _read_shards(_matching(location), options)
+    if is_manifest(location):
+        return read_manifest(location, options)
+    root: Path | str = location if remote.is_remote(location) else Path(location)
+    if isinstance(root, Path):
+        _require_directory(root)
+        if (root / "index.parquet").is_file():
+            from hornbeam.data.tfrecord import open_prepared
+
+            return from_dataset(open_prepared(root))
+        files = sorted(str(path) for path in root.iterdir() if _SHARD.search(path.name))
+        if files:
+            return _read_shards(files, options)
+    return read_folder(root, tell, any_class)
+
+
+def _read_shards(files: list[str], options: TableOptions) -> Rows:
+    from hornbeam.data.tfrecord import Shards, scan_shards
+
+    table, classes = scan_shards(files, options)
+    columns = {name: table[name].combine_chunks() for name in table.column_names if name != "label"}
+
+    def where(row: int, column: str) -> str:
+        return f"{table['shard'][row]}, record at byte {table['offset'][row]}"
+
+    root = "" if remote.is_remote(files[0]) else Path()
+    labels = {TASK_NAME: table["label"].combine_chunks()}
+    order = {TASK_NAME: classes} if classes else {}
+    return Rows(root, columns, labels, where, order, Shards())
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the files of a pattern, or the file that is one."""
+    if remote.is_remote(pattern):
+        return remote.glob_files(pattern) if _PATTERN.search(pattern) else [pattern]
+    files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    if not files and os.path.isfile(pattern):
+        files = [pattern]
+    if not files:
+        raise ConfigError(
+            f"There is no file {pattern}; a pattern of TFRecord files is like 'train-*'."
+        )
+    return files
 
 
 def _require_directory(root: Path) -> None:
     if root.is_dir():
+        if (root / "config.yaml").is_file() and (root / "dataset.parquet").is_file():
+            raise ConfigError(f"{root} is a run; expected pictures.")
         return
     if root.exists():
-        raise ConfigError(f"{root} is a file; expected a folder with one folder per class.")
+        raise ConfigError(
+            f"{root} is a file; expected a folder with one folder per class, a manifest (.csv .json "
+            ".jsonl .parquet .txt), or TFRecord files."
+        )
     siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
     raise ConfigError(f"The folder {root} does not exist.{did_you_mean(root.name, siblings)}")
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders of the splits, or nothing if the folders of `root` are classes.
-
-    They are splits when there is a training folder, every folder has a split's name, and they hold
-    folders: a class of pictures of trains may be called `train`.
-    """
-    folders = _folders(root)
-    named = {folder.name.lower(): folder for folder in folders}
-    if not set(named) <= set(_SPLIT_FOLDERS) or not {"train", "training"} & set(named):
-        return {}
-    if not all(_folders(folder) for folder in folders):
-        return {}
-    splits: dict[str, Path] = {}
-    for name in sorted(named, key=lambda name: list(_SPLIT_FOLDERS).index(name)):
-        split = _SPLIT_FOLDERS[name]
-        if split in splits:
-            raise DataError(
-                f"{root} has two folders of {split} pictures, '{splits[split].name}' and "
-                f"'{named[name].name}'; merge them or move one away."
-            )
-        splits[split] = named[name]
-    return splits
+def _absolute(location: str) -> str:
+    return location if remote.is_remote(location) else os.path.abspath(location)
 
 
-def _class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures of each class, refusing a class that has none."""
-    classes = {child.name: list(_pictures(child)) for child in _folders(folder)}
-    empty = [name for name, pictures in classes.items() if not pictures]
-    if empty and len(empty) < len(classes):
-        raise DataError(
-            f"{folder} has no pictures of class {listing(empty)}; "
-            "add some, or remove the folder if it is not a class."
-        )
-    return {name: pictures for name, pictures in classes.items() if pictures}
-
-
-def _compare_splits(root: Path, found: dict[str, dict[str, list[Path]]]) -> None:
-    trained = set(found.get(TRAIN, next(iter(found.values()))))
-    for split, folders in found.items():
-        missing, extra = trained - set(folders), set(folders) - trained
-        if missing or extra:
-            sides = [
-                f"{side} has {listing(sorted(names, key=natural_order))} and {other} has not"
-                for side, other, names in ((TRAIN, split, missing), (split, TRAIN, extra))
-                if names
-            ]
-            raise DataError(f"The classes of {root} differ: {'; '.join(sides)}.")
-
-
-def _why_no_classes(root: Path) -> str:
-    layout = "expected one folder per class, as in root/cat/1.jpg"
-    if next(_pictures(root), None) is not None:
-        return f"{root} has pictures, but in no class folder; {layout}."
-    kinds = "JPEG, PNG, WebP, GIF, BMP, TIFF, …"
-    return f"There are no pictures in {root}; {layout} ({kinds})."
-
-
-def _folders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
-    return [folder / name for name in sorted(names, key=natural_order)]
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    """Yield the pictures below a folder, by their extension, in natural order, hidden ones left out.
-
-    Links to folders are followed, each real folder once.
-    """
-    seen: set[str] = set()
-
-    def walk(place: str) -> Iterator[Path]:
-        real = os.path.realpath(place)
-        if real in seen:
-            return
-        seen.add(real)
-        with os.scandir(place) as entries:
-            kept = [e for e in entries if not e.name.startswith((".", "__MACOSX"))]
-        for entry in sorted(kept, key=lambda e: natural_order(e.name)):
-            if entry.is_dir():
-                yield from walk(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-                yield Path(entry.path)
-
-    yield from walk(str(folder))
-
-
-def _require_utf8(paths: list[str]) -> None:
-    for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{path!r}: the name is not valid UTF-8; rename the file.") from None
+def _require_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path!r}: the name is not valid UTF-8; rename the file.") from None
