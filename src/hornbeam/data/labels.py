@@ -19,6 +19,10 @@ BACKGROUND = "background"
 """The class that `--background-class` puts before all others."""
 
 
+_LONGEST_NAME = 1000
+"""Characters of a class name; what is longer was not meant as one."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """What a source says, before classes are known.
@@ -64,6 +68,7 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         flat = values.flatten() if multi_label else values
         where = _finder(rows, column, values)
         _refuse_empty(flat, where)
+        _refuse_long(flat, where)
         classes, flat = _classes_of(flat, rows.classes.get(column), options, known, where)
         indices = pc.index_in(flat, value_set=pa.array(classes, pa.string())).cast(pa.int32())
         if indices.null_count:
@@ -178,6 +183,17 @@ def _refuse_empty(flat: Any, where: Callable[[int], str]) -> None:
         more = pc.sum(empty).as_py() - 1
         others = f" ({more} more rows have none.)" if more else ""
         raise DataError(f"{where(row)}: the label is empty; give one, or take the row out.{others}")
+
+
+def _refuse_long(flat: Any, where: Callable[[int], str]) -> None:
+    lengths = pc.utf8_length(flat)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > _LONGEST_NAME:
+        row = pc.index(lengths, longest).as_py()
+        raise DataError(
+            f"{where(row)}: the label has {longest} characters (it begins with "
+            f"{flat[row].as_py()[:30]!r}); is this the right column, or a quote missing?"
+        )
 
 
 def _classes_of(

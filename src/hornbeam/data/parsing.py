@@ -24,6 +24,8 @@ from hornbeam.errors import DataError
 
 Parsed = tuple[dict[str, Any], Callable[[int], str]]
 
+csv.field_size_limit(2**31 - 1)  # its default, 128 KiB, is less than what Arrow reads
+
 _LONGEST_LINE = 16 << 20
 """Bytes of a line of CSV; a missing quote makes the rest of a file one line."""
 
@@ -179,7 +181,7 @@ def _csv_lines(content: bytes, delimiter: str, has_header: bool) -> Callable[[in
 
 def _csv_fault(content: bytes, name: str, delimiter: str, width: int, reason: str) -> str:
     """Say which line of a CSV file is at fault, and how."""
-    csv.field_size_limit(_LONGEST_LINE)
+
     reader = csv.reader(io.StringIO(content.decode(), newline=""), delimiter=delimiter)
     before = 0
     try:
