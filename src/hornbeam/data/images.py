@@ -166,7 +166,8 @@ def _facts(data: bytes) -> _Facts:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size
             # Pillow decodes a PNG to look for orientation behind its pixels; nobody writes it there.
-            knows = picture.format != "PNG" or "exif" in picture.info
+            # Of a TIFF it tells the size as shown.
+            knows = picture.format not in ("PNG", "TIFF") or "exif" in picture.info
             if knows and picture.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
             transparent = "A" in picture.getbands() or "transparency" in picture.info

@@ -66,9 +66,9 @@ class Pictures:
             DataError: it cannot be read; the message names it.
             ConfigError: a function of the recipe returned something else than a picture.
         """
-        rng = np.random.default_rng(key)
         if self._preprocess is None and isinstance(self._augment, Augmentation):
             return self._varied(row, key, self._augment)
+        rng = np.random.default_rng(key)
         pixels = self._whole(row)
         if self._preprocess is not None:
             own = np.random.default_rng((*key, _PREPARATION))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.data.images import Pixels
-from hornbeam.data.resize import BAR
+from hornbeam.data.resize import BAR, resize
 
 _BESIDE = 2
 """Pixels around the part that is shown, which interpolation and shrinking look at."""
@@ -42,16 +42,14 @@ def warp(
     across, down = np.maximum(1, np.hypot(matrix[:2, 0], matrix[:2, 1]))
     small_width = max(1, round(part.shape[1] / across))
     small_height = max(1, round(part.shape[0] / down))
-    small = part
-    if (small_height, small_width) != part.shape[:2]:
-        small = cv2.resize(part, (small_width, small_height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    small = resize(part, (small_height, small_width))
     to_small = np.diag([small_width / part.shape[1], small_height / part.shape[0], 1.0])
     to_small = to_small @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     # OpenCV counts from the middles of pixels.
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     inverse = np.linalg.inv(half) @ to_small @ matrix @ half
     result = cv2.warpAffine(
-        np.ascontiguousarray(small), inverse[:2], (width, height),
+        small, inverse[:2], (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT if reflect else cv2.BORDER_CONSTANT,
         borderValue=(BAR, BAR, BAR, 0),
