@@ -135,20 +135,19 @@ def _work(connection: Connection, encoding: Encoding) -> None:
     """Write the shards that the parent sends, until it closes the connection."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    while True:
-        try:
+    # A broken connection is the parent's word that nobody waits any more.
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
             job = connection.recv()
-        except EOFError:
-            return
-        told = _Told(connection)
-        try:
-            answer: Any = write_shard(job, encoding, told)
-        except HornbeamError as error:
-            answer = error
-        except Exception as error:
-            answer = RuntimeError(f"{job.path}: {type(error).__name__}: {error}")
-        told.flush()
-        connection.send(answer)
+            told = _Told(connection)
+            try:
+                answer: Any = write_shard(job, encoding, told)
+            except HornbeamError as error:
+                answer = error
+            except Exception as error:
+                answer = RuntimeError(f"{job.path}: {type(error).__name__}: {error}")
+            told.flush()
+            connection.send(answer)
 
 
 class _Told:

@@ -30,11 +30,11 @@ def encode(features: Mapping[str, Value]) -> bytes:
     feature = example.features.feature
     for key, value in features.items():
         values = value if isinstance(value, list) else [value]
-        # An empty list takes no kind of its own: `parse_single_example` reads it as either.
+        kept = feature[key]  # without values it has no kind, and is read as a list of any
         if values and isinstance(values[0], bytes):
-            feature[key].bytes_list.value.extend(values)
-        else:
-            feature[key].int64_list.value.extend(values)
+            kept.bytes_list.value.extend(values)
+        elif values:
+            kept.int64_list.value.extend(values)
     # Without this the order of the keys differs from process to process.
     return bytes(example.SerializeToString(deterministic=True))
 
