@@ -70,3 +70,18 @@ def test_repeated_validation_counts_each_picture_once(shapes):
     ).history  # fmt: skip
     expected = float((dataset.labels(dataset.tasks[0]) + 1).sum())
     assert history["val_sum"] == [expected] * 3
+
+
+def test_what_the_device_mixes_reaches_it_with_the_pictures(shapes):
+    mixed = Loader(open_folder(shapes), batch_size=10, image_size=(24, 24), seed=1, shuffle=True, augment="strong")  # fmt: skip
+    dataset = feed(mixed, 2)
+    spec = dataset.element_spec
+    assert spec[0]["image"].shape == (10, 24, 24, 3)
+    assert spec[0]["mix"].shape == (10, 9)
+    assert spec[1]["label"].shape == (10, 6)
+    inputs, targets, _ = next(iter(dataset))
+    expected = mixed.batch(0)
+    np.testing.assert_array_equal(inputs["mix"], expected.mix)
+    np.testing.assert_array_equal(inputs["image"], expected.images)
+    np.testing.assert_array_equal(targets["label"], expected.targets["label"])
+    np.testing.assert_array_equal(Feed(mixed, 2)[1][0]["mix"], mixed.batch(1).mix)

@@ -18,9 +18,11 @@ from hornbeam.data.images import Pixels, shrink
 from hornbeam.data.mixing import Mixing
 from hornbeam.data.randaugment import Operation, affine_of, draw_operations, recolour
 from hornbeam.data.resize import (
+    SHRUNK_ON_GRID,
     Box,
     ResizeMode,
     bars,
+    on_grid,
     random_box,
     reduction_for,
     resize_reduced,
@@ -199,13 +201,17 @@ class Augmentation:
                 moves = affine_of(operation, size) @ moves
 
         target = target_box(box, size, mode)
-        if np.array_equal(moves, np.eye(3)):
-            matrix = None
-            scale = min(box.height / target.height, box.width / target.width)
-        else:
+        matrix = None
+        if not np.array_equal(moves, np.eye(3)):
             matrix = _placement(box, target) @ _centred(moves, size)
-            scale = scale_of(matrix)
-        reduction = reduction_for(scale)
+            reduction = reduction_for(scale_of(matrix))
+        else:
+            scale = min(box.height / target.height, box.width / target.width)
+            if self.area:
+                reduction = reduction_for(scale, SHRUNK_ON_GRID)
+                box = on_grid(box, height, width, reduction)
+            else:
+                reduction = reduction_for(scale)
         return Plan(
             size, mode, box, reduction, matrix, mirrored, upended,
             ColourChange(*colours, hue), operations,

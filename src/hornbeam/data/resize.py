@@ -26,6 +26,13 @@ the result, 2 % had less, the worst 27.8 dB; of those between 3 and 3.25, 0.3 %,
 the 2,030 above 3.25 one (33.5 dB, a fine knitted pattern), with a median of 49.
 """
 
+SHRUNK_ON_GRID = 2.5
+"""The same for a random crop, whose edges may be moved to whole pixels of the reduced picture.
+
+Of the same photographs, between 2 and 2.25 times as large as the result 2 % had less than 35 dB, the
+worst 28.9 dB; between 2.25 and 2.5, 0.4 %; of 2,527 above 2.5 two, the worst 32.2, with a median of 49.
+"""
+
 
 class Box(NamedTuple):
     """A rectangle of a picture in pixels: `left <= x < right`, `top <= y < bottom`."""
@@ -115,13 +122,38 @@ def target_box(box: Box, size: tuple[int, int], mode: ResizeMode) -> Box:
     return Box(left, top, left + inner_width, top + inner_height)
 
 
-def reduction_for(scale: float) -> int:
+def reduction_for(scale: float, enough: float = SHRUNK) -> int:
     """Return the largest of `REDUCTIONS` that leaves enough to average.
 
     Args:
         scale: pixels of the picture to one of the result, where they are fewest.
+        enough: `SHRUNK`, or `SHRUNK_ON_GRID` for a crop that is put on the grid.
     """
-    return max(factor for factor in REDUCTIONS if factor == 1 or scale >= SHRUNK * factor)
+    return max(factor for factor in REDUCTIONS if factor == 1 or scale >= enough * factor)
+
+
+def on_grid(box: Box, height: int, width: int, reduction: int) -> Box:
+    """Move the edges of a random crop to multiples of `reduction`, at most half of it away.
+
+    It is as many whole pixels of the reduced picture then, and none need be interpolated.
+
+    Args:
+        box: in full-scale pixels.
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        reduction: see `images.decode`.
+    """
+    if reduction == 1:
+        return box
+
+    def edges(low: int, high: int, side: int) -> tuple[int, int]:
+        last = side // reduction  # the pixel behind it, if any, is of fewer pixels
+        low = min(round(low / reduction), last - 1)
+        return low * reduction, max(low + 1, min(round(high / reduction), last)) * reduction
+
+    top, bottom = edges(box.top, box.bottom, height)
+    left, right = edges(box.left, box.right, width)
+    return Box(left, top, right, bottom)
 
 
 def resize_box(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
