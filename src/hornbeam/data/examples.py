@@ -34,29 +34,24 @@ class ExamplesReader:
     """
 
     def __init__(self, objects: dict[str, Any]) -> None:
-        self._objects = objects
+        self.objects = objects
 
     def read(self, dataset: Dataset, row: int) -> bytes | Pixels:
         """Return the picture of one item: its bytes, or its pixels."""
         split, _, index = dataset.table["example"][row].as_py().partition("/")
-        image = _item(self._objects[split], split, int(index))[_IMAGE]
+        image = _item(self.objects[split], split, int(index))[_IMAGE]
         if isinstance(image, (str, os.PathLike)):
             return read_bytes(join(dataset.root, os.fspath(image)))
         return image  # type: ignore[no-any-return]
 
 
-def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
-    """Ask a recipe for its examples, once each, and return their labels.
-
-    Args:
-        examples: `examples(split)`, or `examples(split, data)`.
-        location: DATA of the command line: what paths are relative to, and `data` of the function.
+def ask_for_examples(examples: Callable[..., Any], location: str | None) -> ExamplesReader:
+    """Call `examples(split)`, or `examples(split, data)`, for every split.
 
     Raises:
-        ConfigError: the function does not fit.
-        DataError: an item is not what it should be; the message names split and index.
+        ConfigError: it returns something else than sequences.
+        DataError: there are no examples at all.
     """
-    root: Path | str = location if location and is_remote(location) else Path(location or ".")
     takes_data = len(inspect.signature(examples).parameters) > 1
     objects: dict[str, Any] = {}
     for split in SPLITS:
@@ -72,9 +67,25 @@ def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
             objects[split] = found
     if not objects:
         raise DataError("examples(split) of the recipe returned no examples for any split.")
+    return ExamplesReader(objects)
+
+
+def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
+    """Ask a recipe for its examples, once each, and return their labels.
+
+    Args:
+        examples: `examples(split)`, or `examples(split, data)`.
+        location: DATA of the command line: what paths are relative to, and `data` of the function.
+
+    Raises:
+        ConfigError: the function does not fit.
+        DataError: an item is not what it should be; the message names split and index.
+    """
+    root: Path | str = location if location and is_remote(location) else Path(location or ".")
+    reader = ask_for_examples(examples, location)
     places, names, splits = [], [], []
     cells: dict[str, list[Any]] = {}
-    for split, items in objects.items():
+    for split, items in reader.objects.items():
         for index in range(len(items)):
             item = _item(items, split, index)
             image = item[_IMAGE]
@@ -104,7 +115,7 @@ def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
         "example": pa.array(places, pa.string()),
     }
     labels = {name: _column(values) for name, values in cells.items()}
-    return Rows(root, columns, labels, where, reader=ExamplesReader(objects))
+    return Rows(root, columns, labels, where, reader=reader)
 
 
 def _item(items: Any, split: str, index: int) -> dict[str, Any]:

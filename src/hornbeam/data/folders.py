@@ -126,7 +126,7 @@ def _list(root: Path | str) -> tuple[list[str], list[str]]:
         return [f for f in folders if f.count("/") < 2], pictures
     for path in list_files(str(root)):
         parts = path.split("/")
-        if not any(_is_hidden(part) for part in parts) and _is_picture(path):
+        if not any(is_hidden(part) for part in parts) and _is_picture(path):
             pictures.append(path)
             folders.extend("/".join(parts[: depth + 1]) for depth in range(min(2, len(parts) - 1)))
     pictures.sort(key=lambda path: [natural_order(part) for part in path.split("/")])
@@ -143,7 +143,7 @@ def _walk(root: str) -> Iterator[tuple[str, bool]]:
             return
         seen.add(real)
         with os.scandir(place) as entries:
-            kept = [entry for entry in entries if not _is_hidden(entry.name)]
+            kept = [entry for entry in entries if not is_hidden(entry.name)]
         for entry in sorted(kept, key=lambda entry: natural_order(entry.name)):
             name = prefix + entry.name
             _require_utf8(name)
@@ -156,7 +156,8 @@ def _walk(root: str) -> Iterator[tuple[str, bool]]:
     yield from walk(root, "")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or belongs to the system."""
     return name.startswith((".", "__MACOSX", "@eaDir"))
 
 

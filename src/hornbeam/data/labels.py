@@ -81,7 +81,7 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         rows.root, rows.columns["path"], rows.columns["split"], labels,
         **{name: column for name, column in rows.columns.items() if name not in ("path", "split")},
     )  # fmt: skip
-    return dataclasses.replace(dataset, reader=rows.reader)
+    return dataclasses.replace(dataset, reader=rows.reader, max_pixels=options.max_pixels)
 
 
 def from_dataset(dataset: Dataset) -> Rows:

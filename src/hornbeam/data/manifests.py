@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -242,7 +243,7 @@ def _paths(table: Table, name: str, root: Path | str, allow_outside: bool) -> An
     values = column.to_pylist()
     for row in rows:
         values[row] = _inside(
-            values[row], root, allow_outside, lambda row=row: table.where(row, name)
+            values[row], root, allow_outside, functools.partial(table.where, row, name)
         )
     return pa.array(values, pa.string())
 

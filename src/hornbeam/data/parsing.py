@@ -181,7 +181,6 @@ def _csv_lines(content: bytes, delimiter: str, has_header: bool) -> Callable[[in
 
 def _csv_fault(content: bytes, name: str, delimiter: str, width: int, reason: str) -> str:
     """Say which line of a CSV file is at fault, and how."""
-
     reader = csv.reader(io.StringIO(content.decode(), newline=""), delimiter=delimiter)
     before = 0
     try:
@@ -216,7 +215,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _json_fault(error: Exception, name: str, line: int | None = None) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{name}, line {line or error.lineno}, column {error.colno}: this is not JSON ({error.msg})."
+        where = f"{name}, line {line or error.lineno}, column {error.colno}"
+        return f"{where}: this is not JSON ({error.msg})."
     place = f", line {line}" if line else ""
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
     return f"{name}{place}: {reason}."

@@ -46,14 +46,15 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """
     unsplit = dataset.where(UNSPLIT)
     if VALIDATION in dataset.splits:
-        return _with_splits(dataset, unsplit, TRAIN) if len(unsplit) else dataset
+        return with_sides(dataset, np.maximum(sides_of(dataset), 0)) if len(unsplit) else dataset
     if not len(unsplit):
         unsplit = dataset.where(TRAIN)
     part = dataset.take(unsplit)
     _require_two(part)
     sides = divide(part, (1 - fraction, fraction, 0.0), seed)
-    names = np.asarray(SPLITS, object)[sides]
-    return _with_splits(dataset, unsplit, names)
+    whole = sides_of(dataset)
+    whole[unsplit] = sides
+    return with_sides(dataset, whole)
 
 
 def divide(
@@ -92,6 +93,19 @@ def divide(
     return result if fixed is None else np.where(fixed >= 0, fixed, result)
 
 
+def sides_of(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the side of every example, 0, 1 or 2; -1 where it still needs one."""
+    names = pa.array(SPLITS, pa.string())
+    return np.asarray(
+        pc.fill_null(pc.index_in(dataset.table["split"], names), -1).to_numpy(), np.int64
+    )
+
+
+def with_sides(dataset: Dataset, sides: NDArray[np.int64]) -> Dataset:
+    """Return the dataset with these sides as its splits."""
+    return dataset.with_column("split", pa.array(SPLITS, pa.string()).take(pa.array(sides)))
+
+
 def _require_two(dataset: Dataset) -> None:
     for task in dataset.tasks:
         if task.multi_label:
@@ -103,16 +117,6 @@ def _require_two(dataset: Dataset) -> None:
                     f"{dataset.root}: class '{name}' has 1 picture; at least 2 are needed, one to "
                     "train and one to validate."
                 )
-
-
-def _with_splits(dataset: Dataset, rows: NDArray[np.int64], names: Any) -> Dataset:
-    """Return the dataset with the split of some rows set."""
-    if len(rows) == len(dataset):
-        column = pa.array(np.broadcast_to(np.asarray(names, object), len(rows)), pa.string())
-        return dataset.with_column("split", column)
-    splits = np.asarray(dataset.table["split"].to_pylist(), object)
-    splits[rows] = names
-    return dataset.with_column("split", pa.array(splits, pa.string()))
 
 
 def _units(
