@@ -32,7 +32,7 @@ from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Loader
 from hornbeam.data.resize import Box
 
-SIDE, BATCH, PARALLEL = 224, 32, 2
+SIDE, BATCH, PARALLEL = 224, 16, 2
 VARIED = Augmentation(area=(0.35, 1.0), aspect=4 / 3)
 Way = Callable[[], int]
 """Loads all pictures once; returns how many."""
@@ -276,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="folder with JPEG photographs")
     parser.add_argument("--count", type=int, default=512)
-    parser.add_argument("--large", type=int, default=32, help="pictures of 12 megapixels")
+    parser.add_argument("--large", type=int, default=64, help="pictures of 12 megapixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch-python", help="interpreter that has torch and Pillow")
     parser.add_argument("--only", default="", help="part of the title of the tables to measure")
