@@ -20,7 +20,9 @@ class MixPictures(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**({"dtype": "float32", "autocast": False, "name": "mix_pictures"} | options))
+        super().__init__(
+            **({"dtype": "float32", "autocast": False, "name": "mix_pictures"} | options)
+        )
 
     def call(self, images: Any, mix: Any) -> Any:
         """Mix a batch; no gradient is needed, because pixels are not learnt."""
