@@ -115,9 +115,13 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             # Required ones may come from --config, so argparse demands none; pydantic does.
             several = "tuple" in str(field.annotation)
             sections[section].add_argument(
-                name, nargs="*" if several else "?", default=None,
-                metavar=extra["metavar"], help=field.description,
+                name, nargs="*" if several else "?", metavar=extra["metavar"], help=field.description,
+                default=argparse.SUPPRESS,
             )  # fmt: skip
+            if extra["names"]:
+                sections[section].add_argument(
+                    *extra["names"], dest=name, metavar=extra["metavar"], help="the same"
+                )
             continue
         names = [*(n for n in extra["names"] if not n.startswith("--")), flag(name),
                  *(n for n in extra["names"] if n.startswith("--"))]  # fmt: skip

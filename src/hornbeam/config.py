@@ -32,9 +32,13 @@ def option(
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
 
-def positional(sentence: str, default: Any = ..., metavar: str = "") -> Any:
-    """Declare an argument that is given by its place."""
-    extra: dict[str, Any] = {"section": "arguments", "positional": True, "metavar": metavar}
+def positional(
+    sentence: str, default: Any = ..., metavar: str = "", names: Sequence[str] = ()
+) -> Any:
+    """Declare an argument that is given by its place, or by one of `names`."""
+    extra: dict[str, Any] = {
+        "section": "arguments", "positional": True, "metavar": metavar, "names": list(names),
+    }  # fmt: skip
     return Field(default, description=sentence, json_schema_extra=extra)
 
 
@@ -52,6 +56,11 @@ def _parse_image_size(value: Any) -> Any:
     if isinstance(value, (tuple, list)) and len(value) == 2:
         return (*value, 3)
     return value
+
+
+def _parse_location(value: Any) -> Any:
+    """Return a path of any kind as a string."""
+    return str(value) if isinstance(value, Path) else value
 
 
 def _parse_ratios(value: Any) -> Any:
@@ -83,7 +92,7 @@ ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_
 Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
-Data = Annotated[str, BeforeValidator(str)]
+Data = Annotated[str, BeforeValidator(_parse_location)]
 
 Backend = Literal["auto", "tensorflow", "jax", "torch"]
 OnBad = Literal["error", "skip"]
@@ -98,6 +107,7 @@ MAX_PIXELS = 178_956_970
 _DATA = (
     "folder of pictures, manifest (.csv .json .jsonl .parquet .txt), or TFRecord files ('train-*')"
 )
+_MAX_PIXELS = "pixels (height x width) above which a picture is refused, unread"
 _VERIFY = (
     "decode every picture first; what was verified before and has not changed is not read again"
 )
@@ -160,10 +170,7 @@ class TableOptions(Options):
     allow_outside: bool = option(
         False, "let a manifest name files outside its own folder", section="data"
     )
-    max_pixels: int = option(
-        MAX_PIXELS, "pixels (height x width) above which a picture is refused, unread",
-        section="data", ge=1,
-    )  # fmt: skip
+    max_pixels: int = option(MAX_PIXELS, _MAX_PIXELS, section="data", ge=1)
     threads: int = option(0, _THREADS, section="machine", names=("-j", "--workers"), ge=0)
 
 
@@ -354,6 +361,14 @@ class TrainOptions(PipelineOptions, SourceOptions):
     train/validation/test folders above them), a manifest, or TFRecord shards.
     """  # noqa: D205 - it is the text of `hornbeam train --help`
 
+    data: Data | None = positional(  # type: ignore[assignment]
+        _DATA + "; not needed where the recipe has examples(split)", None, metavar="DATA",
+        names=("--train-directory", "--train-metadata"),
+    )  # fmt: skip
+    validation_data: Data | None = option(
+        None, "other pictures that judge, of the same kinds; DATA is then all for training",
+        section="data", names=("--validation-directory", "--eval-metadata"),
+    )  # fmt: skip
     run: Path | None = option(
         None, "directory for all that comes out; else runs/NAME-1, runs/NAME-2, …",
         section="run", names=("--save-to", "--model-dir"),
@@ -437,8 +452,8 @@ class TrainOptions(PipelineOptions, SourceOptions):
     def _check_together(self) -> Self:
         if self.epochs and self.steps:
             raise ValueError("--epochs and --steps exclude each other; give one")
-        if self.recipe and self.model:
-            raise ValueError("--recipe and --model exclude each other; give one")
+        if self.data is None and self.recipe is None:
+            raise ValueError(f"DATA is missing: {_DATA}")
         return self
 
     def resolved(self) -> TrainOptions:
@@ -447,7 +462,7 @@ class TrainOptions(PipelineOptions, SourceOptions):
         freezes = self.freeze == "backbone" or (self.freeze == "auto" and pretrained)
         model = self.model or ("mobilenet_v2" if pretrained else "compact")
         return self.model_copy(update={
-            "model": None if self.recipe else model,
+            "model": model,
             "freeze": "backbone" if freezes else "none",
             "epochs": None if self.steps else self.epochs or (10 if freezes else 20),
             "learning_rate": self.learning_rate or (0.001 if pretrained else 0.005),
@@ -476,7 +491,10 @@ class PredictOptions(Options):
     """Name what is in pictures."""
 
     run: Path = positional("run directory", metavar="RUN")
-    images: tuple[Path, ...] = positional("pictures, or folders of them", metavar="IMAGE_OR_DIR")
+    images: tuple[Data, ...] = positional(
+        "pictures, folders of them, or addresses of pictures", metavar="IMAGE_OR_DIR"
+    )
+    max_pixels: int = option(MAX_PIXELS, _MAX_PIXELS, section="data", ge=1)
     top: int = option(5, "how many classes to name for each", section="output", ge=1)
     out: Path | None = option(None, "write a .csv, .json or .parquet file", section="output")
     on_bad: OnBad = option("error", _ON_BAD, section="data")

@@ -18,24 +18,45 @@ BUILD_NAMES = ("build_model", "define_model", "construct")
 _MODULE = "hornbeam_recipe"
 
 
+FUNCTIONS = {
+    "build_model": "build_model(input_shape, targets)",
+    "preprocess": "preprocess(image, training, rng)",
+    "augment": "augment(image, rng)",
+    "examples": "examples(split)",
+}
+"""What a recipe may define, and how it is called."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The functions of a recipe file.
+    """The functions of a recipe file; those it does not define are `None`.
 
     Attributes:
-        path: of the file.
+        path: of the file; `None` where there is none.
         build_model: `build_model(input_shape, targets)`, which returns a Keras model.
+        preprocess: `preprocess(image, training, rng)`: a picture, uint8 `[height, width, channels]`
+            of any size, to another, before all else; in training, evaluation and prediction alike.
+        augment: `augment(image, rng)`, in place of our variations of training pictures.
+        examples: `examples(split)`, in place of a folder or manifest; see `data/examples.py`.
     """
 
-    path: Path
-    build_model: Callable[..., Any]
+    path: Path | None
+    build_model: Callable[..., Any] | None = None
+    preprocess: Callable[..., Any] | None = None
+    augment: Callable[..., Any] | None = None
+    examples: Callable[..., Any] | None = None
+
+    @classmethod
+    def none(cls) -> Recipe:
+        """Return a recipe that replaces nothing."""
+        return cls(None)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Run a recipe file. Keras' backend must be chosen before, as most recipes import Keras.
 
         Raises:
-            ConfigError: the file is missing, fails, or defines no model.
+            ConfigError: the file is missing, fails, or defines nothing that we know.
         """
         if not path.is_file():
             raise ConfigError(f"--recipe {path}: there is no such file.")
@@ -49,11 +70,23 @@ class Recipe:
         except Exception as error:
             raise ConfigError(f"{_where(path, error)}: {type(error).__name__}: {error}.") from error
         functions = {k: v for k, v in vars(module).items() if callable(v) and not k.startswith("_")}
+        found = {name: functions[name] for name in FUNCTIONS if name in functions}
         for name in BUILD_NAMES:
             if name in functions:
-                return cls(path, functions[name])
-        near = next(filter(None, (did_you_mean(name, BUILD_NAMES) for name in functions)), "")
-        raise ConfigError(f"{path} defines no build_model(input_shape, targets).{near}")
+                found.setdefault("build_model", functions[name])
+        if found:
+            _send_by_value(module)
+            return cls(path, **found)
+        known = (*FUNCTIONS, *BUILD_NAMES)
+        near = next(filter(None, (did_you_mean(name, known) for name in functions)), "")
+        raise ConfigError(f"{path} defines none of {', '.join(FUNCTIONS.values())}.{near}")
+
+
+def _send_by_value(module: Any) -> None:
+    """Let worker processes, which have no such module, get its functions whole."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
 
 
 def _where(path: Path, error: Exception) -> str:

@@ -25,6 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.examples import ask_for_examples
+from hornbeam.data.remote import is_remote
+from hornbeam.data.tfrecord import Shards
 from hornbeam.errors import ConfigError, RunError, did_you_mean
 from hornbeam.recipe import Recipe
 from hornbeam.storage import replacing, write_bytes, write_json, write_text
@@ -93,7 +96,7 @@ class Run:
 
     def write_setup(
         self, config: dict[str, Any], dataset: Dataset, environment: dict[str, Any],
-        skipped: dict[str, str], recipe: Recipe | None,
+        skipped: dict[str, str], recipe: Recipe,
     ) -> None:  # fmt: skip
         """Record what is trained, on what, and where."""
         import yaml
@@ -102,7 +105,7 @@ class Run:
         write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         dataset.save(self.path / "dataset.parquet")
         summary = {
-            "root": str(dataset.root.absolute()),
+            "root": dataset.root if is_remote(dataset.root) else str(Path(dataset.root).absolute()),
             "fingerprint": dataset.fingerprint(),
             "examples": len(dataset),
             "tasks": [dataclasses.asdict(task) for task in dataset.tasks],
@@ -115,7 +118,7 @@ class Run:
             file = "classes.txt" if len(dataset.tasks) == 1 else f"classes-{task.name}.txt"
             write_text(self.path / file, "".join(f"{name}\n" for name in task.classes))
         write_json(self.path / "environment.json", environment)
-        if recipe:
+        if recipe.path:
             write_bytes(self.path / "recipe.py", recipe.path.read_bytes())
 
     def config(self) -> dict[str, Any]:
@@ -145,12 +148,27 @@ class Run:
 
     def dataset(self) -> Dataset:
         """Return the pictures of the training and of its held-out splits."""
-        root = Path(self._summary()["root"])
-        if not root.is_dir():
+        summary = self._summary()["root"]
+        root: Path | str = summary if is_remote(summary) else Path(summary)
+        if isinstance(root, Path) and not root.is_dir():
             raise RunError(
                 f"The pictures of {self.path} are no longer at {root}; name their folder after the run."
             )
-        return Dataset.load(self.path / "dataset.parquet", root, self.tasks())
+        dataset = Dataset.load(self.path / "dataset.parquet", root, self.tasks())
+        if "example" in dataset.table.column_names:
+            examples = self.recipe()
+            if examples is None or examples.examples is None:
+                raise RunError(f"{self.path / 'recipe.py'} has no examples(split) any more.")
+            reader = ask_for_examples(examples.examples, self.config().get("data"))
+            return dataclasses.replace(dataset, reader=reader)
+        if "shard" in dataset.table.column_names:
+            return dataclasses.replace(dataset, reader=Shards())
+        return dataset
+
+    def recipe(self) -> Recipe | None:
+        """Return the user's own functions, where the training had some."""
+        path = self.path / "recipe.py"
+        return Recipe.load(path) if path.is_file() else None
 
     def save_model(self, model: keras.Model) -> None:
         """Write `model.keras`, which plain Keras loads."""
@@ -168,9 +186,7 @@ class Run:
         path = self.path / "model.keras"
         if not path.is_file():
             raise RunError(f"{self.path} has no model.keras: its training did not finish.")
-        recipe = self.path / "recipe.py"
-        if recipe.is_file():
-            Recipe.load(recipe)  # registers layers of its own
+        self.recipe()  # registers layers of its own
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises many kinds for a damaged file

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hornbeam.data.dataset import Task
 from hornbeam.errors import HornbeamError
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.statistics import Scores, Share
@@ -47,10 +48,13 @@ def write_report(
         several = f" ({escape(scores.task.name)})" if len(all_scores) > 1 else ""
         parts += [
             f"<p><strong>{scores.accuracy.value:.1%} of {scores.accuracy.trials} {escape(splits)} "
-            f"pictures were named right{several}.</strong> {escape(scores.advice)}"
+            f"pictures were named right{' in every label' if scores.task.multi_label else ''}{several}."
+            f"</strong> {escape(scores.advice)}"
             f"{_optimism(splits)}</p>",
             f"<h2>Classes{several}</h2>{_classes(scores)}",
-            f"<h2>Confusion{several}</h2>{_confusion(scores)}",
+            f"<h2>Confusion{several}</h2>{_confusion(scores)}"
+            if scores.confusion is not None
+            else "",
             f"<h2>Most confident mistakes{several}</h2>{_mistakes(predictions, scores)}",
         ]
     parts += [f"<h2>Training</h2>{_curves(metrics_file)}", f"<h2>Options</h2>{_options(config)}"]
@@ -93,6 +97,7 @@ def _interval(share: Share) -> str:
 
 def _confusion(scores: Scores) -> str:
     names, matrix = scores.task.classes, scores.confusion
+    assert matrix is not None
     if len(names) > _MOST_CELLS:
         return f"<p>The matrix of {len(names)} classes is too large to draw.</p>{_pairs(scores)}"
     head = "".join(f"<th>{escape(name)}" for name in names)
@@ -116,6 +121,7 @@ def _confusion(scores: Scores) -> str:
 
 def _pairs(scores: Scores, count: int = 20) -> str:
     """The most frequent confusions, in words."""
+    assert scores.confusion is not None
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
@@ -131,19 +137,31 @@ def _pairs(scores: Scores, count: int = 20) -> str:
 def _mistakes(predictions: Predictions, scores: Scores) -> str:
     task = scores.task
     labels, predicted = predictions.dataset.labels(task), predictions.predicted(task)
-    confidence = predictions.probabilities(task).max(axis=1)
-    wrong = np.flatnonzero(labels != predicted)
+    probabilities = predictions.probabilities(task)
+    if task.multi_label:  # how far the worst label of a picture is off
+        confidence = np.abs(labels - probabilities).max(axis=1)
+        wrong = np.flatnonzero((labels != predicted).any(axis=1))
+    else:
+        confidence = probabilities.max(axis=1)
+        wrong = np.flatnonzero(labels != predicted)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
     if not len(worst):
         return "<p>There are none.</p>"
     figures = "".join(
         f"<figure>{_thumbnail(predictions, int(row))}<figcaption>"
-        f"<b>{escape(task.classes[labels[row]])}</b>, named "
-        f"<b>{escape(task.classes[predicted[row]])}</b> ({confidence[row]:.0%})<br>"
+        f"<b>{escape(_in_words(task, labels[row]))}</b>, named "
+        f"<b>{escape(_in_words(task, predicted[row]))}</b> ({confidence[row]:.0%})<br>"
         f"<span class=soft>{escape(predictions.dataset.paths[row])}</span></figcaption></figure>"
         for row in worst
     )
     return f"<p class=soft>{len(wrong)} in all.</p><div class=shots>{figures}</div>"
+
+
+def _in_words(task: Task, label: Any) -> str:
+    if not task.multi_label:
+        return task.classes[int(label)]
+    names = [name for name, mark in zip(task.classes, label, strict=True) if mark]
+    return ", ".join(names) or "nothing"
 
 
 def _thumbnail(predictions: Predictions, row: int) -> str:

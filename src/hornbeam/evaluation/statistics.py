@@ -75,11 +75,14 @@ class Scores:
 
     Attributes:
         task: it.
-        accuracy: share of right answers.
-        cross_entropy: mean negative log probability of the true class, in nats.
+        accuracy: share of right answers; of a multi-label task, of pictures whose labels are all
+            right.
+        cross_entropy: mean negative log probability of the true class, in nats; of a multi-label
+            task, the mean of those of all classes.
         cross_entropy_error: 95 % reach of it, either way.
         classes: scores of each.
-        confusion: int64 `[classes, classes]`; rows are truth, columns are answers.
+        confusion: int64 `[classes, classes]`; rows are truth, columns are answers; `None` of a
+            multi-label task.
     """
 
     task: Task
@@ -87,7 +90,7 @@ class Scores:
     cross_entropy: float
     cross_entropy_error: float
     classes: tuple[ClassScores, ...]
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
 
     @property
     def advice(self) -> str:
@@ -101,6 +104,8 @@ class Scores:
 
 def score(predictions: Predictions, task: Task) -> Scores:
     """Compare the answers with the labels, for one task."""
+    if task.multi_label:
+        return _score_marks(predictions, task)
     labels, predicted = predictions.dataset.labels(task), predictions.predicted(task)
     count = len(task.classes)
     confusion = np.bincount(labels * count + predicted, minlength=count * count)
@@ -109,9 +114,6 @@ def score(predictions: Predictions, task: Task) -> Scores:
     top = logits.max(axis=1)
     log_total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
     losses = log_total - logits[np.arange(len(labels)), labels]
-    error = (
-        float(losses.std(ddof=1) / math.sqrt(len(losses)) * _Z95) if len(losses) > 1 else math.nan
-    )
     right = np.diag(confusion)
     classes = tuple(
         ClassScores(
@@ -122,4 +124,28 @@ def score(predictions: Predictions, task: Task) -> Scores:
         for i, name in enumerate(task.classes)
     )
     accuracy = Share(int(right.sum()), len(labels))
-    return Scores(task, accuracy, float(losses.mean()), error, classes, confusion)
+    return Scores(task, accuracy, float(losses.mean()), _reach(losses), classes, confusion)
+
+
+def _score_marks(predictions: Predictions, task: Task) -> Scores:
+    """Compare the marks of a multi-label task: each class is a question of its own."""
+    truth, answers = predictions.dataset.labels(task), predictions.predicted(task)
+    logits = predictions.logits[task.name].astype(np.float64)
+    # log(1 + exp(-x)) of the right sign, without overflow.
+    losses = np.logaddexp(0, np.where(truth, -logits, logits)).mean(axis=1)
+    both, of_class, answered = (truth & answers).sum(0), truth.sum(0), answers.sum(0)
+    classes = tuple(
+        ClassScores(
+            name, Share(int(both[i]), int(of_class[i])), Share(int(both[i]), int(answered[i]))
+        )
+        for i, name in enumerate(task.classes)
+    )
+    accuracy = Share(int((truth == answers).all(axis=1).sum()), len(truth))
+    return Scores(task, accuracy, float(losses.mean()), _reach(losses), classes, None)
+
+
+def _reach(losses: NDArray[np.float64]) -> float:
+    """Return the 95 % reach of a mean, either way; NaN of one value."""
+    if len(losses) < 2:
+        return math.nan
+    return float(losses.std(ddof=1) / math.sqrt(len(losses)) * _Z95)

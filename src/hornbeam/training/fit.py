@@ -46,7 +46,12 @@ class Budget:
 
 
 def compile_classifier(
-    model: keras.Model, tasks: Sequence[Task], learning_rate: Any, optimizer: str = "adam"
+    model: keras.Model,
+    tasks: Sequence[Task],
+    learning_rate: Any,
+    optimizer: str = "adam",
+    *,
+    mixes: bool = False,
 ) -> None:
     """Give a classifier its loss, metrics and optimiser.
 
@@ -57,21 +62,38 @@ def compile_classifier(
         tasks: its outputs.
         learning_rate: a number, or a schedule of Keras.
         optimizer: Keras' name of one.
+        mixes: targets are shares of the classes, because pictures are mixed.
     """
-    names = [task.name for task in tasks]
     losses, metrics = keras.losses, keras.metrics
+
+    def loss_of(task: Task) -> Any:
+        if task.multi_label:
+            return losses.BinaryCrossentropy(from_logits=True)
+        kind = losses.CategoricalCrossentropy if mixes else losses.SparseCategoricalCrossentropy
+        return kind(from_logits=True)
+
+    def metrics_of(task: Task) -> list[Any]:
+        if task.multi_label:
+            return [
+                metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+                metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
+            ]
+        if mixes:
+            return [
+                metrics.CategoricalAccuracy(name="accuracy"),
+                metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+            ]
+        return [
+            metrics.SparseCategoricalAccuracy(name="accuracy"),
+            metrics.SparseCategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+        ]
+
     model.compile(
         optimizer=keras.optimizers.get(
             {"class_name": optimizer, "config": {"learning_rate": learning_rate}}
         ),
-        loss={name: losses.SparseCategoricalCrossentropy(from_logits=True) for name in names},
-        weighted_metrics={
-            name: [
-                metrics.SparseCategoricalAccuracy(name="accuracy"),
-                metrics.SparseCategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-            ]
-            for name in names
-        },
+        loss={task.name: loss_of(task) for task in tasks},
+        weighted_metrics={task.name: metrics_of(task) for task in tasks},
         jit_compile=compiles_with_xla(),
     )
 
