@@ -250,10 +250,12 @@ def _synthesise(root: Path, count: int) -> Path:
 def _interleaved(
     ways: dict[str, Way], rounds: int, after: Callable[[], object] = lambda: None
 ) -> dict[str, list[float]]:
-    """Run all ways once to warm up, then in turns; return their seconds."""
+    """Run all ways once to warm up, then in turns, each round from another one; return seconds."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
-        for name, way in ways.items():
+        names = list(ways)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            way = ways[name]
             start = time.perf_counter()
             way()
             if turn:

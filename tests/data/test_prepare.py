@@ -277,10 +277,10 @@ def test_a_picture_of_too_many_pixels_is_refused_unread(folders, tmp_path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Pictures that take a few seconds to prepare: 160 of 400x400, shrunk."""
+    """Pictures that take a second or more to prepare, whatever else the machine does."""
     root = tmp_path_factory.mktemp("pictures") / "many"
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 255, (400, 400, 3), np.uint8)
+    noise = rng.integers(0, 255, (800, 800, 3), np.uint8)
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
         for i in range(80):
@@ -290,7 +290,7 @@ def many(tmp_path_factory):
 
 def start(source, out, *words):
     command = [sys.executable, "-m", "hornbeam", "prepare", source, out, "--examples-per-shard", 8,
-               "--shorter-side", 300, "--workers", 2, *words]  # fmt: skip
+               "--shorter-side", 700, "--workers", 2, *words]  # fmt: skip
     return subprocess.Popen(
         list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -325,7 +325,7 @@ def all_gone(processes):
 
 
 def test_killed_at_any_time_the_parent_leaves_whole_shards_and_no_process(many, tmp_path):
-    run(many, tmp_path / "one", examples_per_shard=8, shorter_side=300)
+    run(many, tmp_path / "one", examples_per_shard=8, shorter_side=700)
     out, kills, rng = tmp_path / "out", 0, random.Random(0)
     while True:
         process = start(many, out)
@@ -365,7 +365,7 @@ def test_a_killed_worker_is_a_sentence_and_what_is_finished_is_kept(many, tmp_pa
     assert only_whole_shards(out)
     kept = {p: p.stat().st_mtime_ns for p in out.glob("*.tfrecord") if
             (out / "index" / f"{p.stem}.parquet").exists()}  # fmt: skip
-    assert len(kept) >= 2
+    assert kept
     finish(start(many, out))
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -262,7 +263,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path):
         damaged[place] ^= 1 << place % 8
         Path(file).write_bytes(damaged)
         dataset = opened(table)
-        with pytest.raises(DataError, match="checksum|not a TFRecord"):
+        with pytest.raises(DataError, match=r"checksum|not a TFRecord"):
             read_all(file)
         bad = int(place >= second)
         with pytest.raises(
@@ -366,7 +367,7 @@ def test_whatever_the_bytes_the_data_are_right_or_the_error_is_ours(tmp_path, da
             read.append(bytes(record.payload))
             # As an example, a payload is anything or Damaged, too.
             with contextlib.suppress(Damaged):
-                tfexample.picture(tfexample.parse(record.payload))
+                tfexample.picture(record.payload)
     except DataError as error:
         fault = str(error)
     assert not fault or str(path) in fault
@@ -381,6 +382,29 @@ def test_a_payload_of_random_bytes_is_an_example_or_damaged(payload):
         features = tfexample.parse(payload)
         tfexample.texts(features, tfexample.TEXT)
         tfexample.numbers(features, tfexample.LABEL)
-        assert isinstance(tfexample.picture(features), bytes)
+        assert (
+            tfexample.picture(memoryview(payload))
+            == features[tfexample.ENCODED].bytes_list.value[0]
+        )
     except Damaged:
         pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_example_gives_what_protobuf_finds_in_it(data):
+    whole = bytearray(tfexample.encode(model_garden(b"picture" * 30, 3, b"cat", b"c.jpg")))
+    for _ in range(data.draw(st.integers(0, 2))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    whole = whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole
+    try:
+        values = list(tf.train.Example.FromString(bytes(whole))
+                      .features.feature[tfexample.ENCODED].bytes_list.value)  # fmt: skip
+    except DecodeError:
+        values = None
+    try:
+        found = [tfexample.picture(memoryview(bytes(whole)))]
+    except Damaged:
+        assert values is None or len(values) != 1
+    else:
+        assert values in (found, None)

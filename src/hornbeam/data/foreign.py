@@ -130,7 +130,7 @@ def _examples(location: str) -> Iterator[dict[str, Any]]:
     for record in Source(location).records():
         try:
             features = tfexample.parse(record.payload)
-            tfexample.picture(features)
+            tfexample.picture(record.payload)
             names = tfexample.texts(features, tfexample.FILENAME)
             yield {
                 "offset": record.offset,

@@ -6,6 +6,7 @@ checksum; all little-endian, checksums are CRC-32C, masked (tensorflow/core/lib/
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -47,9 +48,10 @@ class Record(NamedTuple):
 class Source:
     """An open file of records. Reads at any place, from any number of threads at a time.
 
-    It reads by `pread` and not through a memory map: that lets other threads run while a disk is
-    waited for, and a file that is cut short meanwhile is an error, where a map kills the process
-    (SIGBUS). Of records of 28 KB that are in memory already it costs 1 µs more (2.3 against 1.4).
+    It reads through a memory map: of records of 47 KB in memory that took 14 µs, `pread` and its copy
+    24 (medians, with the picture taken out). A file that is cut short under its map would kill the
+    process (SIGBUS), so the size is asked for before every read (0.4 µs); what is left is a cut
+    within those microseconds.
 
     Args:
         location: a path, or a remote address, of which a local copy is read.
@@ -59,19 +61,17 @@ class Source:
     """
 
     def __init__(self, location: str) -> None:
-        self._handle = -1
         self.location = location
         path = remote.local_copy(location) if remote.is_remote(location) else location
         try:
-            self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            self.size = os.fstat(self._handle).st_size
+            with open(path, "rb") as file:  # noqa: PTH123 - a location may be a string
+                self.size = os.fstat(file.fileno()).st_size
+                # Nothing can be mapped of an empty file.
+                self._map = (
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else None
+                )
         except OSError as error:
             raise DataError(f"{location}: the file cannot be read ({error.strerror}).") from None
-
-    def __del__(self) -> None:
-        # Threads may still read while the last reference goes, so nobody closes it earlier.
-        if self._handle >= 0:
-            os.close(self._handle)
 
     def read(self, offset: int, length: int) -> memoryview:
         """Return the payload of the record at `offset`, checked.
@@ -83,16 +83,21 @@ class Source:
         Raises:
             Damaged: it is not there, or not whole.
         """
-        whole = length + OVERHEAD
-        # Looked at before anything is allocated: a damaged length may be any number.
-        if offset < 0 or length < 0 or offset + whole > self.size:
+        end = offset + length + OVERHEAD
+        # Looked at before anything is touched: a damaged length may be any number.
+        if offset < 0 or length < 0 or end > self.size or self._map is None:
             raise Damaged(_ends_early(self.size))
-        data = self._pread(whole, offset)
-        if len(data) < whole:
-            raise Damaged(_ends_early(offset + len(data)))
-        if _length(data) != length:
+        now = self._map.size()  # of the file, not of the map
+        if end > now:
+            raise Damaged(_ends_early(now))
+        if _length(self._map[offset : offset + _HEADER.size]) != length:
             raise Damaged("another record is there; the index is of another file")
-        return _payload(data, length)
+        # An array, because google-crc32c refuses a memoryview; a slice would be a copy.
+        start = offset + _HEADER.size
+        checksum = google_crc32c.value(np.frombuffer(self._map, np.uint8, length, start))
+        if _masked(checksum) != _CHECKSUM.unpack_from(self._map, start + length)[0]:
+            raise Damaged("the checksum is wrong; the file is damaged")
+        return memoryview(self._map)[start : start + length]
 
     def records(self) -> Iterator[Record]:
         """Yield all records from the first to the last.
@@ -102,9 +107,9 @@ class Source:
                 the record and its place.
         """
         offset, number = 0, 0
-        while offset < self.size:
+        while self._map is not None and offset < self.size:
             try:
-                header = self._pread(_HEADER.size, offset)
+                header = self._map[offset : offset + _HEADER.size]
                 if not offset:
                     self._require_records(header)
                 if len(header) < _HEADER.size:
@@ -130,18 +135,6 @@ class Source:
             f"{self.location} is not a TFRecord file, or is damaged at its first byte, or compressed."
         )
 
-    def _pread(self, count: int, offset: int) -> bytes:
-        try:
-            data = os.pread(self._handle, count, offset)
-            while data and len(data) < count:  # one call returns 2 GiB at most
-                more = os.pread(self._handle, count - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-        except OSError as error:
-            raise Damaged(f"the file cannot be read ({error.strerror})") from None
-        return data
-
 
 def write_record(file: BinaryIO, payload: bytes) -> int:
     """Write one record; return how many bytes it took."""
@@ -166,14 +159,6 @@ def _length(data: bytes) -> int:
     if not _is_header(data):
         raise Damaged("the checksum of its length is wrong; the file is damaged")
     return int(_HEADER.unpack_from(data)[0])
-
-
-def _payload(data: bytes, length: int) -> memoryview:
-    # An array, because google-crc32c refuses a memoryview; a slice would be a copy.
-    payload = np.frombuffer(data, np.uint8, length, _HEADER.size)
-    if _masked(google_crc32c.value(payload)) != _CHECKSUM.unpack_from(data, len(data) - 4)[0]:
-        raise Damaged("the checksum is wrong; the file is damaged")
-    return memoryview(data)[_HEADER.size : _HEADER.size + length]
 
 
 def _ends_early(size: int) -> str:

@@ -64,7 +64,7 @@ class Shards:
         offset, length = int(places.offsets[row]), int(places.lengths[row])
         try:
             payload = self._source(location).read(offset, length)
-            return tfexample.picture(tfexample.parse(payload))
+            return tfexample.picture(payload)
         except Damaged as reason:
             raise DataError(f"{dataset.name(row)}: {reason}.") from None
 
