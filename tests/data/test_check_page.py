@@ -69,8 +69,8 @@ def test_more_pictures_than_are_shown_are_counted(folders, write):
     rng = np.random.default_rng(0)
     files = {f"cat/{i}.jpg": rng.bytes(20) for i in range(40)}
     text = write(folders({**files, "cat/a.png": 50, "dog/b.png": 70, "dog/c.png": 90}))
-    assert "… and 16 more pictures." in text
-    assert len(re.findall("<figure>", text.split('id="unreadable"')[1].split("<h2")[0])) == 24
+    assert "… and 16 more files." in text
+    assert len(re.findall("<li>", text.split('id="unreadable"')[1].split("<h2")[0])) == 24
 
 
 def test_copies_stand_side_by_side_with_split_and_class(shapes, tmp_path, write):

@@ -92,6 +92,8 @@ def test_flat_pictures_are_not_taken_for_copies():
     flat = np.stack([np.full((24, 24), value, np.uint8) for value in (0, 128, 255, 255)])
     flat[1, 3, 4] = 130
     assert (alike(flat[[0, 1, 2]], flat[[1, 2, 3]]) == 0).all()
+    groups = near_duplicate_groups(np.zeros(4, np.uint64), flat, 6)
+    assert groups.tolist() == [0, 1, 2, 3]
 
 
 def copies_of(pixels, rng):

@@ -29,7 +29,7 @@ _STYLE = """<style>
 .none { display: grid; place-items: center; color: var(--soft); font-size: 1.6rem; }
 .group { border-left: 3px solid var(--line); padding-left: .8rem; margin: 1rem 0 1.6rem; }
 .group p, .advice { margin: .2rem 0 .6rem; } .problem { color: var(--clay); }
-figcaption { line-height: 1.35; margin-top: .3rem; max-height: 8rem; overflow: auto; }
+figcaption { line-height: 1.35; margin-top: .3rem; }
 td:nth-child(2), th:nth-child(2) { text-align: left; } td { white-space: normal; }
 li { overflow-wrap: anywhere; } a { color: inherit; }
 </style>"""
@@ -97,7 +97,7 @@ def _singles(found: Sequence[Finding], shots: _Shots) -> Iterator[str]:
         details = finding.details or ("",) * len(finding.paths)
         pictures = list(zip(finding.paths, details, strict=True))
         yield f"<p>{_text(finding.sentence)}</p>"
-        if any(shots.has(name) for name in finding.paths[:_MOST]):
+        if any(shots.can_show(name) for name in finding.paths[:_MOST]):
             figures = "".join(shots.figure(*picture) for picture in pictures[:_MOST])
             yield f'<div class="shots">{figures}</div>'
         elif pictures:
@@ -131,9 +131,9 @@ class _Shots:
         self._rows = {path: row for row, path in enumerate(dataset.paths)}
         self._made: dict[str, str] = {}
 
-    def has(self, path: str) -> bool:
-        """Whether this is a picture of the dataset, and not another file."""
-        return path in self._rows
+    def can_show(self, path: str) -> bool:
+        """Whether this is a picture of the dataset that can be decoded."""
+        return path in self._rows and bool(self._good[self._rows[path]])
 
     def figure(self, path: str, detail: str) -> str:
         """Return a picture with its name and what is particular to it."""
@@ -143,8 +143,8 @@ class _Shots:
         return f"<figure>{self._made[path]}<figcaption>{_text(path)}{note}</figcaption></figure>"
 
     def _thumbnail(self, path: str) -> str:
-        row = self._rows.get(path)
-        if row is not None and self._good[row]:
+        if self.can_show(path):
+            row = self._rows[path]
             with contextlib.suppress(DataError):  # it was there a moment ago
                 pixels = self._dataset.decode(row, self._dataset.read(row))
                 return thumbnail(pixels, side=144, crop=False)

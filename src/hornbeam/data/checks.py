@@ -74,6 +74,7 @@ def find_oddities(dataset: Dataset, facts: Facts) -> Iterator[Finding]:
     width, height = rows["width"].astype(float), rows["height"].astype(float)
     shorter, longer = np.minimum(width, height), np.maximum(width, height)
     side = np.sqrt(width * height)
+    flat = rows["entropy"] < 1
     typical = float(np.median(side[good])) if good.any() else 1.0
 
     def sizes(row: int) -> str:
@@ -89,9 +90,9 @@ def find_oddities(dataset: Dataset, facts: Facts) -> Iterator[Finding]:
         ("odd-aspect", longer > 4 * np.maximum(shorter, 1), "over 4 times as long as wide", sizes),
         ("dark", rows["brightest"] < 64, "hardly anything but black", greys),
         ("bright", rows["darkest"] > 215, "hardly anything but white", greys),
-        ("blurry", (rows["sharpness"] < 0.005) & (shorter >= 64), "without sharp edges",
+        ("blurry", (rows["sharpness"] < 0.005) & ~flat & (shorter >= 64), "without sharp edges",
          lambda row: f"sharpness {rows['sharpness'][row]:.4f}"),
-        ("low-information", rows["entropy"] < 1, "of one or two shades",
+        ("low-information", flat, "of one or two shades",
          lambda row: f"{rows['entropy'][row]:.1f} bits"),
         ("rotated", rows["orientation"] > 1, "stored turned or mirrored, with a tag that says so",
          lambda row: f"orientation {rows['orientation'][row]}"),

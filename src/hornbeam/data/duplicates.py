@@ -90,7 +90,11 @@ def near_duplicate_groups(
     units = parents.roots()[unit_of]
     smallest = np.full(len(first), len(hashes), np.int64)
     np.minimum.at(smallest, units, np.arange(len(hashes)))
-    return smallest[units]
+    groups = smallest[units]
+    if unit_thumbnails is not None:
+        plain = np.flatnonzero(_is_plain(unit_thumbnails)[unit_of])
+        groups[plain] = plain
+    return groups
 
 
 def near_pairs(hashes: Hashes, radius: int, pool: ThreadPoolExecutor) -> Iterator[Pairs]:
@@ -145,6 +149,15 @@ def _units(
     unit_of = np.empty(len(hashes), np.int64)
     unit_of[order] = np.cumsum(new) - 1
     return order[new], unit_of
+
+
+def _is_plain(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which thumbnails are plain surfaces: equal ones prove nothing."""
+    plain = np.zeros(len(thumbnails), bool)
+    for start in range(0, len(thumbnails), 65536):
+        part = thumbnails[start : start + 65536].reshape(-1, thumbnails[0].size)
+        plain[start : start + 65536] = part.std(axis=1, dtype=np.float32) < _FLAT
+    return plain
 
 
 def _rough_look(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
