@@ -106,9 +106,7 @@ def _singles(found: Sequence[Finding], shots: _Shots) -> Iterator[str]:
                 for name, detail in pictures[:_MOST]
             )
             yield f"<ul>{''.join(items)}</ul>"
-        yield _more(
-            len(pictures) - _MOST, "picture" if any(map(shots.has, finding.paths)) else "file"
-        )
+        yield _more(len(pictures) - _MOST, "file")
 
 
 def _more(count: int, what: str) -> str:
