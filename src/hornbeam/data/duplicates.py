@@ -101,9 +101,8 @@ def near_pairs(hashes: Hashes, radius: int, pool: ThreadPoolExecutor) -> Iterato
     """Yield the pairs of rows `[pairs, 2]` whose hashes differ in at most `radius` bits, each once."""
     blocks, chosen = _plan(len(hashes), radius)
     spread, masks, shifts = _deal_bits(hashes, blocks)
-    limit = max(1 << 22, _PAIRS_PER_HASH * len(hashes))
     search = functools.partial(
-        _search_table, spread, masks=masks, shifts=shifts, radius=radius, limit=limit
+        _search_table, spread, masks=masks, shifts=shifts, radius=radius, limit=_limit(len(hashes))
     )
     tables = list(itertools.combinations(range(blocks), chosen))
     for start in range(0, len(tables), 8):  # a few at a time: their pairs wait in memory
@@ -175,16 +174,25 @@ def _plan(count: int, radius: int) -> tuple[int, int]:
     """Return into how many blocks to cut hashes, and how many of them to sort by: the cheapest.
 
     Costs in nanoseconds, measured with a million hashes on a core with AVX-512: 60 for each
-    hash of a table, 30 for each pair that random hashes yield.
+    hash of a table, 30 for each pair that random hashes yield. Plans whose tables would reach the limit
+    with random hashes, half way, are out: they would miss pairs.
     """
 
-    def cost(chosen: int) -> float:
-        blocks = radius + chosen
-        pairs = count**2 / 2 / 2 ** (64 * chosen / blocks)
-        return math.comb(blocks, chosen) * (60 * count + 30 * pairs)
+    def pairs(chosen: int) -> float:
+        narrowest = 64 // (radius + chosen) * chosen  # bits of the key
+        return float(count**2 / 2 / 2**narrowest)
 
-    chosen = min(range(1, 7), key=cost)
+    def cost(chosen: int) -> float:
+        return math.comb(radius + chosen, chosen) * (60 * count + 30 * pairs(chosen))
+
+    possible = [chosen for chosen in range(1, 8) if pairs(chosen) <= _limit(count) / 2]
+    chosen = min(possible or [7], key=cost)
     return radius + chosen, chosen
+
+
+def _limit(count: int) -> int:
+    """Return how many pairs a table may yield before it is cut short."""
+    return max(1 << 22, _PAIRS_PER_HASH * count)
 
 
 def _deal_bits(hashes: Hashes, blocks: int) -> tuple[Hashes, list[np.uint64], list[int]]:
