@@ -107,6 +107,10 @@ KINDS = {
 """All kinds, problems first, in the order in which they are told."""
 
 
+_LONGEST = 48
+"""Characters of an example in a table; of a longer path the end is shown."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, or worth knowing.
@@ -166,8 +170,10 @@ def summary(findings: Sequence[Finding]) -> list[tuple[str, int, str]]:
             continue
         count = len(found) if kind.grouped else sum(max(1, len(f.paths)) for f in found)
         first = found[0]
-        example = " = ".join(first.paths[:2]) if kind.grouped else "".join(first.paths[:1])
-        rows.append((name, count, printable(example or first.sentence)))
+        example = printable(first.paths[0] if first.paths else first.sentence)
+        if first.paths and len(example) > _LONGEST:
+            example = "…" + example[-_LONGEST:]
+        rows.append((name, count, example))
     return rows
 
 
