@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,11 @@ from hornbeam.config import (
     TrainOptions,
 )
 from hornbeam.data import checks, sample, sources, splits
+from hornbeam.data.augment import Augmentation
 from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from hornbeam.data.loader import Loader
+from hornbeam.data.mixing import Mixing
+from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
 from hornbeam.evaluation.statistics import Scores
 from hornbeam.models.zoo import ZOO, Architecture, find_architecture
@@ -60,12 +65,70 @@ def draw_sample(options: SampleOptions) -> None:
 
 def check(options: CheckOptions) -> int:
     """Say what is wrong with pictures and labels; return the exit code, 3 if there are problems."""
-    raise NotImplementedError
+    from hornbeam.data import check_page, facts, findings
+
+    told: list[tuple[str, str]] = []
+    dataset = sources.open_dataset(
+        options.data, options, tell=lambda kind, sentence: told.append((kind, sentence))
+    )
+    threads = options.threads or backend.cores()
+    seen = facts.gather(dataset, threads, cache=options.cache)
+    found = checks.find_faults(
+        dataset, seen, near=options.near, smallest_class=options.smallest_class, threads=threads,
+        told=told,
+    )  # fmt: skip
+    rows = findings.summary(found)
+    for severity in ("problem", "note"):
+        chosen = [row for row in rows if findings.KINDS[row[0]].severity == severity]
+        if chosen:
+            console.table(
+                [f"{severity}s", "example", "number"],
+                [
+                    [findings.KINDS[kind].title, example, str(count)]
+                    for kind, count, example in chosen
+                ],
+                left=2,
+            )
+    if options.json_file:
+        findings.write_report(options.json_file, dataset.root, len(dataset), found)
+    if options.fix_list:
+        findings.write_fixes(options.fix_list, found)
+    if options.html:
+        check_page.write_check_page(options.html, dataset, seen, found)
+    console.say(findings.conclusion(len(dataset), found, options.html, options.fix_list))
+    return 3 if any(finding.severity == "problem" for finding in found) else 0
 
 
 def split(options: SplitOptions) -> Dataset:
     """Divide pictures into train, validation and test, and write a manifest."""
-    raise NotImplementedError
+    from hornbeam.data import manifest_writer
+    from hornbeam.data.duplicates import near_duplicate_groups
+    from hornbeam.data.facts import gather
+
+    dataset = sources.open_dataset(options.data, options)
+    threads = options.threads or backend.cores()
+    together = None
+    if options.near >= 0:
+        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        _tell_skipped(skipped)
+        seen = gather(dataset, threads).rows  # remembered a moment ago
+        together = near_duplicate_groups(seen["hash"], seen["thumbnail"], options.near, threads)
+    previous = options.previous or (options.out if options.out.is_file() else None)
+    given = splits.sides_of(dataset)
+    if previous is not None:
+        earlier = manifest_writer.earlier_sides(dataset, previous)
+        given = np.where(earlier >= 0, earlier, given)
+        console.say(f"{np.count_nonzero(earlier >= 0)} pictures stay where {previous} has them.")
+    sides = splits.divide(
+        dataset, options.ratios, options.seed, together=together,
+        fixed=given if (given >= 0).any() else None, exact=options.exact,
+    )  # fmt: skip
+    dataset = splits.with_sides(dataset, sides)
+    needed = manifest_writer.write_manifest(dataset, options.out)
+    _tell_split(dataset)
+    command = " ".join(["hornbeam train", str(options.out), *needed])
+    console.say(f"{len(dataset)} pictures are in {options.out}; now: {command}")
+    return dataset
 
 
 def prepare(options: PrepareOptions) -> None:
@@ -90,7 +153,6 @@ def prepare(options: PrepareOptions) -> None:
 
 def preview_augmentation(options: AugmentPreviewOptions) -> None:
     """Write a page that shows what augmentation makes of some pictures."""
-    from hornbeam.data.augment import Augmentation
     from hornbeam.data.augment_page import write_augment_page
 
     dataset = sources.open_dataset(options.data, options)
@@ -108,17 +170,28 @@ def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
         require_free(options.run, options.overwrite)
-    options = options.resolved()
     architecture = find_architecture(options.model) if options.model else None
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
+    recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
+    if recipe.build_model and options.model:
+        raise ConfigError(f"{recipe.path} builds a model; leave --model out, or its build_model.")
+    options = options.resolved()
+    if recipe.build_model:
+        options = options.model_copy(update={"model": None})
+    elif architecture is None and options.model:
+        architecture = find_architecture(options.model)
 
     # Pictures: listed and split.
-    dataset = sources.open_dataset(options.data, options)
+    if options.validation_data and options.data:
+        dataset = sources.open_both(options.data, options.validation_data, options)
+    else:
+        dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
     dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
+    if options.subset:
+        dataset = sources.subset(dataset, options.subset, options.seed)
 
     # The network. From here on Keras is imported.
-    recipe = Recipe.load(options.recipe) if options.recipe else None
     size = architecture.size if architecture else _DEFAULT_SIZE
     image_size = options.image_size or (size, size, 3)
     precision = backend.resolve_precision(options.precision)
@@ -126,48 +199,55 @@ def train(options: TrainOptions) -> Run:
     model = _build_model(options, architecture, recipe, dataset, precision)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
-    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-    _tell_skipped(skipped)
+    skipped: dict[str, str] = {}
+    if options.verify:
+        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        _tell_skipped(skipped)
     console.say(_describe(options, dataset, model))
 
     # The run: nothing was written before.
-    run = Run.create(
-        options.run, Path(options.data).resolve().name or "pictures", options.overwrite
-    )
+    run = Run.create(options.run, _name_of(options.data), options.overwrite)
     environment = {**backend.describe_environment(), "command": sys.argv}
     run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
 
     # The training.
+    augmentation = Augmentation.from_options(options)
     training = Loader(
         dataset.only(TRAIN), batch_size=options.batch_size, image_size=image_size,
-        seed=options.seed, shuffle=True, augment=options.augment,
+        seed=options.seed, shuffle=options.shuffle, augment=recipe.augment or augmentation,
+        mixing=augmentation.mixing or None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess, training=True, in_memory=int(options.in_memory * 2**30),
     )  # fmt: skip
     validation = Loader(
-        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=image_size
-    )
+        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=image_size,
+        mixing=Mixing() if training.mixes else None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess,
+    )  # fmt: skip
     from hornbeam.training.checkpoints import load_checkpoint
     from hornbeam.training.fit import Budget, compile_classifier, fit, warmup_cosine
+    from hornbeam.training.mixing import mixing_model
 
     budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps)
     assert options.learning_rate is not None  # resolved above
     schedule = warmup_cosine(options.learning_rate, budget.total_steps)
-    compile_classifier(model, dataset.tasks, schedule)
+    learner = mixing_model(model) if training.mixes else model
+    compile_classifier(learner, dataset.tasks, schedule, mixes=training.mixes)
     run.log("start", steps=budget.total_steps)
     fit(
-        model, training, validation, budget, run.path,
+        learner, training, validation, budget, run.path,
         log=run.log, threads=threads, processes=options.processes,
     )  # fmt: skip
 
     # What it is worth. The kept model is in float32, so that it loads and answers
     # alike anywhere.
-    best = load_checkpoint(model, run.checkpoints)
+    best = load_checkpoint(learner, run.checkpoints)
     if precision != "float32":
         trained = model.get_weights()
         bare = options.model_copy(update={"weights": "none"})
         model = _build_model(bare, architecture, recipe, dataset, "float32")
         model.set_weights(trained)
     run.save_model(model)
-    _judge(run, model, dataset.only(VALIDATION), options.batch_size, threads)
+    _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
     run.log("end", best_step=best["step"])
     console.say(f"The model and all about it are in {run.path}; the report is {run.report}.")
     return run
@@ -183,9 +263,11 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
     else:
         dataset = sources.open_dataset(options.data, options, tasks=run.tasks())
     dataset = _choose_split(dataset, options.split)
-    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-    _tell_skipped(skipped)
-    scores = _judge(run, run.load_model(), dataset, options.batch_size, threads)
+    if options.verify:
+        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        _tell_skipped(skipped)
+    model, recipe = run.load_model(), run.recipe() or Recipe.none()
+    scores = _judge(run, model, dataset, recipe, options.batch_size, threads, options.tta)
     console.say(f"The report is {run.report}.")
     return scores
 
@@ -196,7 +278,8 @@ def predict(options: PredictOptions) -> Predictions:
     from hornbeam.evaluation.predictions import predict as ask
 
     run = Run.open(options.run)
-    dataset = sources.open_pictures(list(options.images))
+    dataset = sources.open_pictures(options.images)
+    dataset = dataclasses.replace(dataset, max_pixels=options.max_pixels)
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
     dataset, skipped = checks.verify(dataset, options.on_bad, threads)
@@ -204,6 +287,7 @@ def predict(options: PredictOptions) -> Predictions:
     predictions = ask(
         run.load_model(), dataset, run.tasks(),
         image_size=run.image_size(), batch_size=options.batch_size, threads=threads,
+        views=options.tta, **_pipeline(run, run.recipe() or Recipe.none()),
     )  # fmt: skip
     if options.out:
         write_answers(predictions, options.top, skipped, options.out)
@@ -225,7 +309,8 @@ def export(options: ExportOptions) -> dict[str, float]:
     held_out = _choose_split(run.dataset(), "auto")
     count = min(_COMPARED, len(held_out))
     spread = held_out.take(np.linspace(0, len(held_out) - 1, count).astype(int))  # over all classes
-    loader = Loader(spread, batch_size=count, image_size=run.image_size())
+    pipeline = _pipeline(run, run.recipe() or Recipe.none())
+    loader = Loader(spread, batch_size=count, image_size=run.image_size(), **pipeline)
     differences = exporting.export(
         model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite
     )
@@ -250,7 +335,7 @@ def list_models(_: ModelsOptions) -> None:
 def _build_model(
     options: TrainOptions,
     architecture: Architecture | None,
-    recipe: Recipe | None,
+    recipe: Recipe,
     dataset: Dataset,
     precision: str,
 ) -> keras.Model:
@@ -263,7 +348,7 @@ def _build_model(
     keras.config.set_dtype_policy(precision)
     assert options.image_size is not None  # resolved by the caller
     file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
-    if recipe:
+    if recipe.build_model:
         model = classifier.adapt_user_model(recipe.build_model, options.image_size, dataset.tasks)
         if options.weights == "imagenet":
             raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
@@ -278,7 +363,7 @@ def _build_model(
                 weights="imagenet" if download else None, dropout=options.dropout,
             )  # fmt: skip
     if file:
-        part = model if recipe else model.get_layer(classifier.BACKBONE)
+        part = model if recipe.build_model else model.get_layer(classifier.BACKBONE)
         restore.load_weights(part, file)
     if options.freeze == "backbone":
         classifier.freeze_backbone(model)
@@ -286,8 +371,9 @@ def _build_model(
 
 
 def _judge(
-    run: Run, model: keras.Model, dataset: Dataset, batch_size: int, threads: int
-) -> list[Scores]:
+    run: Run, model: keras.Model, dataset: Dataset, recipe: Recipe, batch_size: int, threads: int,
+    views: int = 1,
+) -> list[Scores]:  # fmt: skip
     """Ask the model about pictures with labels; note and tell what came of it."""
     from hornbeam.evaluation.predictions import predict as ask
     from hornbeam.evaluation.report import write_report
@@ -295,7 +381,8 @@ def _judge(
 
     predictions = ask(
         model, dataset, run.tasks(),
-        image_size=run.image_size(), batch_size=batch_size, threads=threads,
+        image_size=run.image_size(), batch_size=batch_size, threads=threads, views=views,
+        **_pipeline(run, recipe),
     )  # fmt: skip
     predictions.save(run.path / "predictions.parquet")
     all_scores = [score(predictions, task) for task in predictions.tasks]
@@ -304,6 +391,12 @@ def _judge(
     )
     _tell_scores(all_scores)
     return all_scores
+
+
+def _pipeline(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """Return how the run's model is used to seeing pictures."""
+    resize_mode = run.config().get("resize_mode", "crop")
+    return {"resize_mode": resize_mode, "preprocess": recipe.preprocess}
 
 
 def _choose_split(dataset: Dataset, split: str) -> Dataset:
@@ -322,6 +415,19 @@ def _tell_skipped(skipped: dict[str, str]) -> None:
     if skipped:
         what = "1 bad picture was" if len(skipped) == 1 else f"{len(skipped)} bad pictures were"
         console.warn(f"{what} skipped.")
+
+
+def _tell_split(dataset: Dataset) -> None:
+    """Show how many pictures each side has of each class."""
+    for task in dataset.tasks:
+        counts = dataset.counts(task)
+        sides = list(counts)
+        names = list(task.classes)
+        if len(names) > _MOST_CLASSES:
+            names.sort(key=lambda name: sum(counts[side][name] for side in sides))
+            console.say(f"The {_MOST_CLASSES} smallest of {len(names)} classes:")
+        rows = [[name, *(str(counts[side][name]) for side in sides)] for name in names]
+        console.table([task.name, *sides], rows[:_MOST_CLASSES])
 
 
 def _tell_scores(all_scores: list[Scores]) -> None:
@@ -348,11 +454,13 @@ def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> st
     """Say in a line what is about to be trained."""
     counts = ", ".join(f"{len(dataset.only(split))} {split}" for split in dataset.splits)
     trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-    height, width, _ = options.image_size or (0, 0, 0)
+    height, width, channels = options.image_size or (0, 0, 0)
+    shape = f"{height}x{width}" + (f"x{channels}" if channels != 3 else "")
     name = options.model or f"{options.recipe}"
+    classes = " + ".join(str(len(task.classes)) for task in dataset.tasks)
     frozen = ", backbone frozen" if options.freeze == "backbone" else ""
     return (
-        f"{len(dataset.tasks[0].classes)} classes, {counts} pictures; {name} at {height}x{width}, "
+        f"{classes} classes, {counts} pictures; {name} at {shape}, "
         f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
     )
 
@@ -366,9 +474,24 @@ def _engine() -> str:
 def _repeatable(options: TrainOptions) -> dict[str, Any]:
     """Return the options as a configuration file that repeats the run."""
     values = options.model_dump(mode="json", exclude={"run", "overwrite", "config"})
-    values["data"] = str(Path(options.data).resolve())
+    for name in ("data", "validation_data"):
+        if values[name] and not is_remote(values[name]):
+            values[name] = str(Path(values[name]).absolute())
+    if options.labels_file:
+        values["labels_file"] = str(options.labels_file.absolute())
     if options.recipe:
         values["recipe"] = str(options.recipe.resolve())
     if options.weights not in ("none", "imagenet"):
         values["weights"] = str(Path(options.weights).resolve())
     return values
+
+
+def _name_of(data: str | None) -> str:
+    """Return what a run on these pictures is called: their folder, or the manifest."""
+    if data is None:
+        return "examples"
+    path = Path(data if is_remote(data) else Path(data).absolute())
+    name = path.stem if path.suffix else path.name
+    if not re.fullmatch(r"[\w. -]+", name):  # a pattern of files
+        name = path.parent.name
+    return name or "pictures"
