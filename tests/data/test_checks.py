@@ -39,10 +39,9 @@ def pictures_of(root):
 
 
 def check(root, **options):
-    told = []
     dataset = open_folder(root)
     options = {"near": 6, "smallest_class": 2, "threads": 2, **options}
-    return find_faults(dataset, gather(dataset, 2, cache=False), told=told, **options)
+    return find_faults(dataset, gather(dataset, 2, cache=False), folder=root, **options)
 
 
 def paths_by_kind(findings):
@@ -373,6 +372,18 @@ def test_the_list_of_fixes_runs_nothing_in_a_spreadsheet(hornbeam, folders, tmp_
     paths = [row["path"] for row in read_fixes(tmp_path / "c.csv")]
     assert all((root / path).exists() for path in paths)
     assert len(paths) >= len(hostile)
+
+
+def test_a_manifest_is_checked_without_the_files_beside_it(hornbeam, copy, tmp_path):
+    lines = [f"{f.relative_to(copy)},{f.parent.name}" for f in sorted(copy.rglob("*.jpg"))]
+    (copy / "list.csv").write_text("\n".join(["path,label", *lines, "gone.jpg,star", ""]))
+    (copy / "star" / "notes.txt").write_text("not in the list")
+    done = hornbeam("check", copy / "list.csv", "--json", tmp_path / "c.json")
+    assert done.code == 3
+    found = json.loads((tmp_path / "c.json").read_text())["findings"]
+    assert [(f["kind"], f["paths"], f["action"]) for f in found] == [
+        ("missing", ["gone.jpg"], "review")
+    ]
 
 
 def test_names_cannot_write_to_the_terminal(hornbeam, folders):

@@ -40,16 +40,18 @@ def find_faults(
     near: int,
     smallest_class: int,
     threads: int,
+    folder: Path | None = None,
     told: Iterable[tuple[str, str]] = (),
 ) -> list[Finding]:
     """Return everything that is wrong with a dataset, or worth knowing, problems first.
 
     Args:
-        dataset: of any kind; of a local folder all other files are looked at, too.
+        dataset: of any kind.
         facts: what `facts.gather` found of its pictures.
         near: bits in which the perceptual hashes of near duplicates may differ, 0 to 10.
         smallest_class: pictures below which a class is called tiny.
         threads: that search for near duplicates.
+        folder: of class folders that the dataset was read from; its other files are looked at, too.
         told: kinds and sentences of what was found while the dataset was read.
     """
     findings = [Finding(kind, sentence) for kind, sentence in told if kind in KINDS]
@@ -58,8 +60,8 @@ def find_faults(
     findings += _find_wrong_extensions(dataset, facts)
     findings += _find_class_faults(dataset, facts, smallest_class, {f.kind for f in findings})
     findings += find_oddities(dataset, facts)
-    if _is_folder(dataset):
-        findings += find_strays(Path(dataset.root))
+    if folder is not None and _has_own_files(dataset):
+        findings += find_strays(folder)
     order = list(KINDS)
     return sorted(findings, key=lambda finding: order.index(finding.kind))
 
@@ -117,7 +119,9 @@ def _find_bad(dataset: Dataset, facts: Facts) -> Iterator[Finding]:
         fact = facts.rows[row]
         if int(fact["width"]) * int(fact["height"]) > dataset.max_pixels:
             kinds["too-large"].append(row)
-        elif fact["digest"] and not fact["size"]:
+        elif not fact["digest"]:
+            kinds["missing"].append(row)
+        elif not fact["size"]:
             kinds["empty"].append(row)
         else:
             kinds["truncated" if fact["format"] else "unreadable"].append(row)
@@ -286,14 +290,6 @@ def _finding(
 def _has_own_files(dataset: Dataset) -> bool:
     sharded = "shard" in dataset.table.column_names
     return isinstance(dataset.reader, Files) and not sharded and not is_remote(dataset.root)
-
-
-def _is_folder(dataset: Dataset) -> bool:
-    """Whether the labels are the names of local folders."""
-    if not _has_own_files(dataset) or len(dataset.tasks) != 1 or not len(dataset):
-        return False
-    task, path = dataset.tasks[0], dataset.paths[0]
-    return not task.multi_label and _Places(dataset).label(0) in path.split("/")[:2]
 
 
 def verify(

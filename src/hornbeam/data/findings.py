@@ -36,6 +36,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
+    "missing": Kind(
+        "problem", "gone, or not to be opened", "Get them again, or take them out of the table."
+    ),
     "unreadable": Kind("problem", "unreadable", "Delete them, or get them again.", "delete"),
     "truncated": Kind("problem", "truncated or damaged", "Get them again, or delete them.", "delete"),
     "empty": Kind("problem", "empty files", "Delete them, or get them again.", "delete"),
