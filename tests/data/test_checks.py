@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hornbeam.data import facts as facts_module
+from hornbeam.data import memory
 from hornbeam.data.checks import find_faults, find_oddities, verify
 from hornbeam.data.dataset import Dataset, Task
 from hornbeam.data.facts import gather
@@ -315,9 +315,9 @@ def test_a_file_that_was_just_written_is_not_remembered(copy):
 def test_a_damaged_or_older_memory_is_made_again(copy, damage, monkeypatch):
     dataset = open_folder(copy)
     gather(dataset, 1)
-    file = max(facts_module.cache_directory().glob("facts/*"), key=lambda f: f.stat().st_mtime_ns)
+    file = max(memory.cache_directory().glob("facts/*"), key=lambda f: f.stat().st_mtime_ns)
     if damage is None:
-        monkeypatch.setattr(facts_module, "_VERSION", -1)
+        monkeypatch.setattr(memory, "_VERSION", -1)
     else:
         file.write_bytes(damage)
     assert gather(dataset, 1).read == len(dataset)

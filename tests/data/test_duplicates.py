@@ -16,8 +16,8 @@ from hornbeam.data.duplicates import (
     near_pairs,
     rows_of_groups,
 )
-from hornbeam.data.facts import FACT, note_pixels
 from hornbeam.data.images import decode
+from hornbeam.data.measures import FACT, note_pixels
 
 
 def with_planted_pairs(count, radius, seed=0):

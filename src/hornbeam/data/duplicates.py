@@ -65,7 +65,7 @@ def near_duplicate_groups(
     """Find which pictures are near duplicates of each other, directly or through others.
 
     Args:
-        hashes: uint64 `[pictures]`, as `facts.perceptual_hash` gives them.
+        hashes: uint64 `[pictures]`, as `measures.perceptual_hash` gives them.
         thumbnails: grey uint8 `[pictures, side, side]`, by which pairs are confirmed; without them
             the hashes alone decide.
         radius: bits, 0 to 10, in which the hashes of near duplicates may differ.
