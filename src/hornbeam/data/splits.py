@@ -139,13 +139,9 @@ def _units(
         encoded = pc.dictionary_encode(names).combine_chunks()
         units = np.asarray(encoded.indices.to_numpy(), np.int64)
         keys = _hashes(encoded.dictionary, seed)
-    elif pc.count_distinct(dataset.table["path"]).as_py() == len(dataset):
+    else:
         units = np.arange(len(dataset), dtype=np.int64)
         keys = _hashes(dataset.table["path"], seed)
-    else:
-        encoded = pc.dictionary_encode(dataset.table["path"]).combine_chunks()
-        units = np.asarray(encoded.indices.to_numpy(), np.int64)
-        keys = _hashes(encoded.dictionary, seed)
     if together is None:
         return units, keys
     return _merge(units, keys, together)
