@@ -19,8 +19,8 @@ from hornbeam.storage import write_text
 _STYLE = """<style>
 body { max-width: none; } .grid { border-collapse: separate; border-spacing: .3rem; }
 .grid td, .grid th { border: 0; padding: 0; text-align: center; vertical-align: top; font-size: .7rem; }
-.grid th { font-weight: normal; padding: 0 .4rem .4rem 0; white-space: normal; max-width: 9rem;
-  overflow-wrap: anywhere; } .grid td img { display: block; }
+.grid th { font-weight: normal; } .grid td img { display: block; }
+.grid th.name { text-align: left; padding-top: .8rem; color: var(--soft); }
 </style>"""
 
 _SHOWN = 0.01
@@ -63,7 +63,7 @@ def write_augment_page(
     columns = [_cells(plain, plain.batch(0), chosen)]
     columns += [_cells(varied, varied.batch(step), chosen) for step in range(variations)]
     body = "".join(
-        f"<tr><th>{escape(chosen.paths[row])}</th>"
+        f'<tr><th class="name" colspan="{len(columns)}">{escape(chosen.paths[row])}</th></tr><tr>'
         + "".join(f"<td>{column[row]}</td>" for column in columns)
         + "</tr>"
         for row in range(len(rows))
@@ -75,7 +75,7 @@ def write_augment_page(
         f'<p class="soft">{len(rows)} of {len(dataset)} pictures of {escape(str(dataset.root))}, '
         f"{resize_mode} to {image_size[0]}x{image_size[1]}, seed {seed}. Below each is the label that "
         "training gets. If you cannot see it in the picture, neither will the network.</p>"
-        f'<div class="scroll"><table class="grid"><tr><th></th><th>as it is</th>{heads}</tr>{body}'
+        f'<div class="scroll"><table class="grid"><tr><th>as it is</th>{heads}</tr>{body}'
         "</table></div>",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
