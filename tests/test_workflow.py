@@ -328,8 +328,9 @@ def test_an_artifact_that_answers_otherwise_is_refused_with_code_3(trained, tmp_
     monkeypatch.setitem(exporting._LOADERS, "keras", load_damaged)
     with pytest.raises(ContractError, match="differ from the model's") as error:
         exporting.export(
-            run.load_model(), run.tasks(), ["keras"], tmp_path, loader.batch(0).images, False
-        )
+            run.load_model(), run.tasks(), ["keras"], tmp_path, loader.batch(0).images, False,
+            resize_mode="crop",
+        )  # fmt: skip
     assert error.value.exit_code == 3
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras.failed"]
 

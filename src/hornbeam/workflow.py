@@ -75,7 +75,7 @@ def check(options: CheckOptions) -> int:
     seen = facts.gather(dataset, threads, cache=options.cache)
     found = checks.find_faults(
         dataset, seen, near=options.near, smallest_class=options.smallest_class, threads=threads,
-        told=told,
+        folder=Path(options.data) if Path(options.data).is_dir() else None, told=told,
     )  # fmt: skip
     rows = findings.summary(found)
     for severity in ("problem", "note"):
@@ -107,12 +107,14 @@ def split(options: SplitOptions) -> Dataset:
 
     dataset = sources.open_dataset(options.data, options)
     threads = options.threads or backend.cores()
-    together = None
+    together = []
     if options.near >= 0:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
         _tell_skipped(skipped)
         seen = gather(dataset, threads).rows  # remembered a moment ago
-        together = near_duplicate_groups(seen["hash"], seen["thumbnail"], options.near, threads)
+        copies = np.unique(seen["digest"], return_inverse=True)[1]
+        near = near_duplicate_groups(seen["hash"], seen["thumbnail"], options.near, threads)
+        together = [copies, near]
     previous = options.previous or (options.out if options.out.is_file() else None)
     given = splits.sides_of(dataset)
     if previous is not None:
@@ -312,8 +314,10 @@ def export(options: ExportOptions) -> dict[str, float]:
     pipeline = _pipeline(run, run.recipe() or Recipe.none())
     loader = Loader(spread, batch_size=count, image_size=run.image_size(), **pipeline)
     differences = exporting.export(
-        model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite
-    )
+        model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite,
+        resize_mode=pipeline["resize_mode"],
+        preprocess=str(run.path / "recipe.py") if pipeline["preprocess"] else None,
+    )  # fmt: skip
     for name, difference in differences.items():
         console.say(
             f"{options.out / f'model.{name}'}: answers as the model did on "

@@ -93,7 +93,7 @@ def test_a_group_is_never_divided():
 def test_near_duplicates_stay_on_one_side():
     together = np.arange(3000)
     together[1::2] = together[::2]  # neighbours
-    sides = divide(made(np.repeat([0, 1, 2], 1000)), THREE, 0, together=together)
+    sides = divide(made(np.repeat([0, 1, 2], 1000)), THREE, 0, together=[together])
     np.testing.assert_array_equal(sides[::2], sides[1::2])
 
 

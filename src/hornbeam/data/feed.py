@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,25 @@ import keras
 import numpy as np
 
 from hornbeam.data.loader import Batch, Loader
+from hornbeam.errors import HornbeamError
+
+_raised: list[HornbeamError] = []
+"""What went wrong while batches were made, in whichever thread."""
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise our own error where a batch could not be made.
+
+    TensorFlow would tell it as a page of its own, of another kind.
+    """
+    _raised.clear()
+    try:
+        yield
+    except Exception:
+        if _raised:
+            raise _raised[0] from None
+        raise
 
 
 def feed(
@@ -85,7 +105,11 @@ def _tensorflow_dataset(indexed: Feed) -> Any:
     flat = [np.asarray(array) for array in tf.nest.flatten(example)]
 
     def at(index: int) -> list[Any]:
-        return list(tf.nest.flatten(indexed[int(index)]))
+        try:
+            return list(tf.nest.flatten(indexed[int(index)]))
+        except HornbeamError as error:
+            _raised.append(error)
+            raise
 
     def load(index: Any) -> Any:
         tensors = tf.numpy_function(at, [index], [array.dtype for array in flat])

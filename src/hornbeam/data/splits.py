@@ -13,6 +13,7 @@ and Vlahavas 2011 ("On the Stratification of Multi-Label Data").
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def divide(
     ratios: tuple[float, float, float],
     seed: int,
     *,
-    together: NDArray[np.int64] | None = None,
+    together: Sequence[NDArray[np.int64]] = (),
     fixed: NDArray[np.int64] | None = None,
     exact: bool = False,
 ) -> NDArray[np.int64]:
@@ -72,7 +73,7 @@ def divide(
         dataset: with its labels; a `group` column keeps together.
         ratios: shares of the three, adding up to 1.
         seed: another seed makes another choice.
-        together: int64 `[examples]`: examples of the same number stay together (near duplicates).
+        together: each int64 `[examples]`: examples of the same number stay together (duplicates).
         fixed: int64 `[examples]`: sides that were given before, -1 for none; they stay.
         exact: meet the ratios as nearly as units allow.
 
@@ -120,7 +121,7 @@ def _require_two(dataset: Dataset) -> None:
 
 
 def _units(
-    dataset: Dataset, seed: int, together: NDArray[np.int64] | None
+    dataset: Dataset, seed: int, together: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the unit of every example, and of every unit its key: uniform in [0, 1).
 
@@ -142,9 +143,9 @@ def _units(
     else:
         units = np.arange(len(dataset), dtype=np.int64)
         keys = _hashes(dataset.table["path"], seed)
-    if together is None:
-        return units, keys
-    return _merge(units, keys, together)
+    for numbers in together:
+        units, keys = _merge(units, keys, numbers)
+    return units, keys
 
 
 def _merge(

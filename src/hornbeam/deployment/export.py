@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hornbeam.data.dataset import Task
+from hornbeam.data.resize import ResizeMode
 from hornbeam.errors import ConfigError, ContractError
+from hornbeam.evaluation.predictions import probabilities_of
 from hornbeam.models.restore import read_model
 from hornbeam.storage import replacing, write_json
 
@@ -17,21 +19,38 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+_COLORS = {1: "grey", 3: "RGB", 4: "RGBA"}
+
+_RESIZES = {
+    "crop": "central crop to the aspect ratio, then area-averaged resize",
+    "squash": "area-averaged resize, whatever the aspect ratio",
+    "pad": "area-averaged resize to fit inside, then bars of value 128 on both sides",
+}
+
 TOLERANCE = 1e-4
 """Largest difference of a probability between the model and a float32 artifact."""
 
 
 def with_probabilities(model: keras.Model, tasks: Sequence[Task]) -> keras.Model:
-    """Return the model with a softmax on each output: what users of an artifact expect."""
+    """Return the model with probabilities in place of logits: what users of an artifact expect.
+
+    They sum to 1 (softmax), but for multi-label tasks, where each stands alone (sigmoid).
+    """
     import keras
 
     outputs = model(model.input)
     return keras.Model(
         model.input,
-        {task.name: keras.layers.Softmax(name=f"{task.name}_probabilities")(outputs[task.name])
+        {task.name: keras.layers.Activation(_activation(task), name=f"{task.name}_probabilities")(
+            outputs[task.name]
+         )
          for task in tasks},
         name=model.name,
     )  # fmt: skip
+
+
+def _activation(task: Task) -> str:
+    return "sigmoid" if task.multi_label else "softmax"
 
 
 def export(
@@ -41,6 +60,9 @@ def export(
     directory: Path,
     pictures: NDArray[np.uint8],
     overwrite: bool,
+    *,
+    resize_mode: ResizeMode,
+    preprocess: str | None = None,
 ) -> dict[str, float]:
     """Write artifacts and check them.
 
@@ -49,8 +71,10 @@ def export(
         tasks: its outputs.
         formats: names among `keras`, `h5`.
         directory: gets `model.keras`, `model.h5`, `bundle.json`.
-        pictures: uint8 `[n, height, width, 3]` to compare on.
+        pictures: uint8 `[n, height, width, channels]` to compare on.
         overwrite: replace earlier files.
+        resize_mode: how they got their shape; whoever uses the artifact must do the same.
+        preprocess: the recipe that changed them before, where one did.
 
     Returns:
         By format, the largest difference of a probability between the model and the artifact.
@@ -65,7 +89,9 @@ def export(
         raise ConfigError(f"{there[0]} exists already; choose another --out, or pass --overwrite.")
     directory.mkdir(parents=True, exist_ok=True)
     answering = with_probabilities(model, tasks)
-    expected = _answers(answering, tasks, pictures)
+    # Of the model that was trained, not of what is written: that may have the same fault.
+    logits = _answers(model, tasks, pictures)
+    expected = {task.name: probabilities_of(logits[task.name], task) for task in tasks}
     differences = {}
     for name, path in paths.items():
         with replacing(path) as temporary:
@@ -84,11 +110,13 @@ def export(
         directory / "bundle.json",
         {
             "input": {
-                "shape": [None, *pictures.shape[1:]], "dtype": "uint8", "color": "RGB",
-                "resize": "central crop to the aspect ratio, then area-averaged resize",
+                "shape": [None, *pictures.shape[1:]], "dtype": "uint8",
+                "color": _COLORS[pictures.shape[-1]], "resize": _RESIZES[resize_mode],
+                "preprocess": preprocess,
             },
             "output": "probabilities by task",
             "tasks": {task.name: list(task.classes) for task in tasks},
+            "activations": {task.name: _activation(task) for task in tasks},
             "artifacts": {
                 name: {"file": paths[name].name, "largest_difference": differences[name]}
                 for name in formats

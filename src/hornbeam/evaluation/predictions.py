@@ -46,7 +46,7 @@ class Predictions:
 
         They sum to 1 (softmax), but for multi-label tasks, where each stands alone (sigmoid).
         """
-        return np.asarray(_probabilities(self.logits[task.name], task), np.float32)
+        return np.asarray(probabilities_of(self.logits[task.name], task), np.float32)
 
     def predicted(self, task: Task) -> NDArray[Any]:
         """Return what the model says of every example.
@@ -124,7 +124,7 @@ def predict(
         preprocess: the recipe's function, see `Loader`.
     """
     from hornbeam.backend import compiles_with_xla
-    from hornbeam.data.feed import feed
+    from hornbeam.data.feed import feed, plain_errors
 
     model.jit_compile = compiles_with_xla()
     total: dict[str, Any] = {}
@@ -135,10 +135,11 @@ def predict(
             preprocess=preprocess,
         )  # fmt: skip
         steps = loader.steps_per_epoch
-        outputs = model.predict(feed(loader, steps, threads=threads), steps=steps, verbose=0)
+        with plain_errors():
+            outputs = model.predict(feed(loader, steps, threads=threads), steps=steps, verbose=0)
         for task in tasks:
             logits = np.asarray(outputs[task.name], np.float32)[: len(dataset)]
-            found = _probabilities(logits, task) if views > 1 else logits
+            found = probabilities_of(logits, task) if views > 1 else logits
             total[task.name] = total.get(task.name, 0) + found
     if views > 1:
         total = {task.name: _logits(total[task.name] / views, task) for task in tasks}
@@ -153,7 +154,8 @@ _VIEWS = (
 """The first view, the second, and all others."""
 
 
-def _probabilities(logits: Floats, task: Task) -> NDArray[np.float64]:
+def probabilities_of(logits: Floats, task: Task) -> NDArray[np.float64]:
+    """Return the probabilities that logits `[examples, classes]` stand for: softmax or sigmoid."""
     values = logits.astype(np.float64)
     if task.multi_label:
         # Never the exponential of a large number.

@@ -12,7 +12,7 @@ import keras
 from hornbeam import console
 from hornbeam.backend import compiles_with_xla
 from hornbeam.data.dataset import Task
-from hornbeam.data.feed import feed
+from hornbeam.data.feed import feed, plain_errors
 from hornbeam.data.loader import Loader
 from hornbeam.training.callbacks import Clock, MetricsFile, Progress, TensorBoard
 from hornbeam.training.checkpoints import Checkpoints
@@ -75,7 +75,7 @@ def compile_classifier(
     def metrics_of(task: Task) -> list[Any]:
         if task.multi_label:
             return [
-                metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+                metrics.BinaryAccuracy(threshold=0.0),
                 metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
             ]
         if mixes:
@@ -136,7 +136,7 @@ def fit(
         processes: processes that decode; 0 = threads of this one.
     """
     clock = Clock(budget.total_steps, training.batch_size)
-    with console.progress("training", budget.total_steps) as advance:
+    with console.progress("training", budget.total_steps) as advance, plain_errors():
         model.fit(
             feed(training, budget.total_steps, threads=threads, processes=processes),
             epochs=budget.intervals,
