@@ -180,3 +180,17 @@ def test_a_manifest_on_s3_and_what_is_missing_there(bucket, pictures):
         dataset.read(1)
     with pytest.raises(DataError, match="s3://nowhere/m.csv: there is no such file"):
         open_dataset("s3://nowhere/m.csv", TableOptions())
+
+
+def test_prepared_shards_are_read_from_an_address_as_from_a_folder(pictures, tmp_path):
+    from hornbeam.config import PrepareOptions
+    from hornbeam.data.prepare import prepare
+
+    options = PrepareOptions(data=str(pictures), out=tmp_path / "shards", workers=1)
+    prepare(open_dataset(str(pictures), options), options)
+    here = open_dataset(str(tmp_path / "shards"), TableOptions())
+    with serving(tmp_path) as (address, handler):
+        there = open_dataset(f"{address}/shards", TableOptions())
+        assert there.table.equals(here.table)
+        assert [there.read(row) for row in range(3)] == [here.read(row) for row in range(3)]
+        assert sum(path.endswith(".tfrecord") for path in handler.requests) == 1

@@ -50,7 +50,7 @@ def open_dataset(
         return to_dataset(read_examples(examples, location), options, tasks)
     if not location:
         raise ConfigError("DATA is missing: folder of pictures, manifest, or TFRecord files.")
-    return to_dataset(_read(location, options, tell, tasks is not None), options, tasks)
+    return to_dataset(_read(location, options, tell, tasks), options, tasks)
 
 
 def open_folder(root: Path | str, tasks: tuple[Task, ...] | None = None) -> Dataset:
@@ -125,22 +125,25 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     return dataset.take(np.sort(np.concatenate([kept, np.asarray(chosen, np.int64)])))
 
 
-def _read(location: str, options: TableOptions, tell: Tell, any_class: bool) -> Rows:
+def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, ...] | None) -> Rows:
     if _PATTERN.search(location) or _SHARD.search(location):
         return _read_shards(_matching(location), options)
     if is_manifest(location):
-        return read_manifest(location, options)
-    root: Path | str = location if remote.is_remote(location) else Path(location)
+        return read_manifest(location, options, tasks)
+    root: Path | str = location.rstrip("/") if remote.is_remote(location) else Path(location)
     if isinstance(root, Path):
         _require_directory(root)
-        if (root / "index.parquet").is_file():
-            from hornbeam.data.tfrecord import open_prepared
-
-            return from_dataset(open_prepared(root))
         files = sorted(str(path) for path in root.iterdir() if _SHARD.search(path.name))
-        if files:
-            return _read_shards(files, options)
-    return read_folder(root, tell, any_class)
+        prepared = (root / "index.parquet").is_file() or (root / "prepare.json").is_file()
+    else:
+        files, prepared = [], remote.exists(f"{root}/index.parquet")
+    if prepared:
+        from hornbeam.data.tfrecord import open_prepared
+
+        return from_dataset(open_prepared(root))
+    if files:
+        return _read_shards(files, options)
+    return read_folder(root, tell, any_class=tasks is not None)
 
 
 def _read_shards(files: list[str], options: TableOptions) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -121,7 +122,9 @@ def open_prepared(directory: Path | str) -> Dataset:
         for task in description["tasks"]
     )
     index = remote.join(directory, INDEX)
-    path = remote.local_copy(index) if remote.is_remote(index) else Path(index)
+    # A directory that was prepared anew at the same address has another description.
+    version = hashlib.sha256(repr(description).encode()).hexdigest()
+    path = remote.local_copy(index, version) if remote.is_remote(index) else Path(index)
     return Dataset.load(path, directory, tasks, Shards())
 
 
@@ -138,7 +141,7 @@ def read_description(directory: Path | str) -> dict[str, Any]:
             "`hornbeam prepare` again, which continues."
         )
     try:
-        description: dict[str, Any] = json.loads(remote.read_bytes(location))
+        description: dict[str, Any] = json.loads(remote.read_bytes(location, cached=False))
         version = int(description["format"])
         for task in description["tasks"]:
             _ = task["name"], task["classes"], task["multi_label"]
