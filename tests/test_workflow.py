@@ -13,7 +13,6 @@ from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
 from hornbeam.runs import Run
 
-
 HELD_OUT = 13
 """Validation pictures of `shapes` by the hash of their names, of 72."""
 

@@ -19,7 +19,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
-.bar { position: relative; width: 8rem; height: .8rem; background: var(--line); display: inline-block;
+.bar { position: relative; width: 6rem; height: .8rem; background: var(--line); display: inline-block;
   vertical-align: middle; }
 .bar i { position: absolute; top: .3rem; height: .2rem; background: var(--leaf); }
 .bar b { position: absolute; top: 0; width: 2px; height: .8rem; background: var(--ink); }

@@ -155,6 +155,7 @@ class Run:
                 f"The pictures of {self.path} are no longer at {root}; name their folder after the run."
             )
         dataset = Dataset.load(self.path / "dataset.parquet", root, self.tasks())
+        dataset = dataclasses.replace(dataset, max_pixels=self.config()["max_pixels"])
         if "example" in dataset.table.column_names:
             examples = self.recipe()
             if examples is None or examples.examples is None:

@@ -263,6 +263,10 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
     if options.data is None:
         dataset = run.dataset()
     else:
+        if options.label_separator is None:
+            options = options.model_copy(
+                update={"label_separator": run.config().get("label_separator")}
+            )
         dataset = sources.open_dataset(options.data, options, tasks=run.tasks())
     dataset = _choose_split(dataset, options.split)
     if options.verify:
@@ -437,19 +441,23 @@ def _tell_split(dataset: Dataset) -> None:
 def _tell_scores(all_scores: list[Scores]) -> None:
     for scores in all_scores:
         shown = scores.classes
+        head = scores.task.name if len(all_scores) > 1 else "class"
         if len(shown) > _MOST_CLASSES:
             shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
         console.table(
-            ["class", "pictures", "recall (95 %)", "precision (95 %)", "F1"],
+            [head, "pictures", "recall (95 %)", "precision (95 %)", "F1"],
             [
-                [c.name, str(c.recall.trials), str(c.recall), str(c.precision), f"{c.f1:.3f}"]
+                [c.name, str(c.recall.trials), str(c.recall), str(c.precision),
+                 "–" if math.isnan(c.f1) else f"{c.f1:.3f}"]
                 for c in shown[:_MOST_CLASSES]
             ],
-        )
+        )  # fmt: skip
         if len(shown) > _MOST_CLASSES:
             console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
+        of_task = f"{scores.task.name}: " if len(all_scores) > 1 else ""
+        kind = "all labels right in" if scores.task.multi_label else "accuracy"
         console.say(
-            f"accuracy {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
+            f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
             f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
         )
 

@@ -328,8 +328,10 @@ def verify(
     if not len(kept):
         raise DataError(f"None of the {len(dataset)} pictures in {dataset.root} can be read.")
     for task in dataset.tasks:
+        before = dataset.counts(task)
         for split, counts in kept.counts(task).items():
-            empty = [name for name, count in counts.items() if not count]
+            # A class of the labels file, or the background, may have had none.
+            empty = [n for n, count in counts.items() if before[split][n] and not count]
             if empty and split in (TRAIN, VALIDATION):
                 raise DataError(
                     f"{dataset.root}: no readable {split} picture is left of class {listing(empty)}."

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 from hornbeam import console
 from hornbeam.config import TableOptions
 from hornbeam.data import parsing
+from hornbeam.data.dataset import Task
 from hornbeam.data.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.images import EXTENSIONS
-from hornbeam.data.labels import Rows
+from hornbeam.data.labels import Rows, task_name
 from hornbeam.data.remote import is_remote, parent, read_bytes
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
@@ -92,12 +93,15 @@ def is_manifest(location: str) -> bool:
     return os.path.splitext(location)[1].lower() in _PARSERS
 
 
-def read_manifest(location: str, options: TableOptions) -> Rows:
+def read_manifest(
+    location: str, options: TableOptions, tasks: tuple[Task, ...] | None = None
+) -> Rows:
     """Read a manifest. Paths in it are relative to its own folder.
 
     Args:
         location: a path, or a remote address.
         options: which columns are what.
+        tasks: what a model can tell; columns of these names have the labels, unless options say.
 
     Raises:
         ConfigError: a column is not there, or it cannot be told which is meant.
@@ -110,7 +114,7 @@ def read_manifest(location: str, options: TableOptions) -> Rows:
     )
     split = _optional(table, options.split_column, SPLIT_COLUMN, "--split-column")
     group = _optional(table, options.group_column, GROUP_COLUMN, "--group-column")
-    labels = _label_columns(table, options, taken={image, split, group})
+    labels = _label_columns(table, options, tasks, taken={image, split, group})
     if not len(table.columns[image]):
         raise DataError(f"{location} has no rows; expected one for each picture.")
     root: Path | str = parent(location) if is_remote(location) else Path(location).parent
@@ -167,12 +171,23 @@ def _optional(table: Table, wanted: str | None, usual: str, option: str) -> str 
     return next((name for name in table.columns if name.strip().lower() == usual), None)
 
 
-def _label_columns(table: Table, options: TableOptions, taken: set[str | None]) -> list[str]:
+def _label_columns(
+    table: Table, options: TableOptions, tasks: tuple[Task, ...] | None, taken: set[str | None]
+) -> list[str]:
     if options.label_columns:
         repeated = {name for name in options.label_columns if options.label_columns.count(name) > 1}
         if repeated:
             raise ConfigError(f"--label-columns names {listing(sorted(repeated))} twice.")
         return [_choose(table, name, (), "--label-columns", "") for name in options.label_columns]
+    named = {task_name(name): name for name in table.columns if name not in taken}
+    if tasks and all(task.name in named for task in tasks):
+        return [named[task.name] for task in tasks]
+    if tasks and len(tasks) > 1:
+        missing = [task.name for task in tasks if task.name not in named]
+        raise ConfigError(
+            f"{table.name} has no column {listing(missing)}, which the model tells; it has "
+            f"{listing(table.columns)}."
+        )
     lower = {name.strip().lower(): name for name in reversed(table.columns)}
     for name in LABEL_COLUMNS:
         if name in lower and lower[name] not in taken:

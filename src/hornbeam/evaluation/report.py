@@ -73,7 +73,7 @@ def _optimism(splits: str) -> str:
 def _classes(scores: Scores) -> str:
     rows = "".join(
         f"<tr><td>{escape(c.name)}<td>{c.recall.trials}<td>{_interval(c.recall)}"
-        f"<td>{_interval(c.precision)}<td>{c.f1:.3f}</tr>"
+        f"<td>{_interval(c.precision)}<td>{'–' if math.isnan(c.f1) else f'{c.f1:.3f}'}</tr>"
         for c in scores.classes
     )
     return (
