@@ -193,16 +193,14 @@ class Augmentation:
             colours = (float(drawn[0]), float(drawn[1]), float(drawn[2]))
         upended = bool(self.vertical_flip) and rng.random() < self.vertical_flip
         hue = float(rng.uniform(-self.hue, self.hue)) if self.hue else 0.0
-        moves = self._draw_moves(size, rng)
+        moves: Matrix | None = None
         operations: tuple[Operation, ...] = ()
-        if self.randaugment:
-            operations = draw_operations(self.randaugment, self.magnitude, rng)
-            for operation in operations:
-                moves = affine_of(operation, size) @ moves
+        if self.rotation or self.zoom or self.shift or self.randaugment:
+            moves, operations = self._draw_moves(size, rng)
 
         target = target_box(box, size, mode)
         matrix = None
-        if not np.array_equal(moves, np.eye(3)):
+        if moves is not None:
             matrix = _placement(box, target) @ _centred(moves, size)
             reduction = reduction_for(scale_of(matrix))
         else:
@@ -217,8 +215,15 @@ class Augmentation:
             ColourChange(*colours, hue), operations,
         )  # fmt: skip
 
-    def _draw_moves(self, size: tuple[int, int], rng: np.random.Generator) -> Matrix:
-        """Draw turn, zoom and shift, as a matrix from places to what they show, from the middle."""
+    def _draw_moves(
+        self, size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Matrix | None, tuple[Operation, ...]]:
+        """Draw turn, zoom, shift and RandAugment.
+
+        Returns:
+            A matrix from places to what they show, from the middle, `None` where nothing moves; and
+            RandAugment's operations.
+        """
         moves = np.eye(3)
         if self.rotation or self.zoom or self.shift:
             turn, zoom, down, right = rng.uniform(-1, 1, 4)
@@ -226,7 +231,12 @@ class Augmentation:
             cos, sin = np.cos(angle) / grown, np.sin(angle) / grown
             moves[:2, :2] = [[cos, -sin], [sin, cos]]
             moves[:2, 2] = right * self.shift * size[1], down * self.shift * size[0]
-        return moves
+        operations: tuple[Operation, ...] = ()
+        if self.randaugment:
+            operations = draw_operations(self.randaugment, self.magnitude, rng)
+            for operation in operations:
+                moves = affine_of(operation, size) @ moves
+        return (None if np.array_equal(moves, np.eye(3)) else moves), operations
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from hornbeam.data.images import REDUCTIONS, Pixels
 
@@ -98,7 +100,7 @@ def random_box(
     """
     full = whole_box(height, width, size, mode)
     share = rng.uniform(*area)
-    stretch = np.exp(rng.uniform(-np.log(aspect), np.log(aspect)) / 2)
+    stretch = math.exp(rng.uniform(-math.log(aspect), math.log(aspect)) / 2)
     place_y, place_x = rng.random(2)
     box_height = min(height, max(1, round(full.height * share**0.5 * stretch)))
     box_width = min(width, max(1, round(full.width * share**0.5 / stretch)))
@@ -167,23 +169,33 @@ def resize_box(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Resize a picture: uint8 `[height, width, channels]` → `[*size, channels]`.
 
-    As `resize_box`. Between once and twice the size, the average is taken of two bilinear samples in
-    both directions, which looks at every pixel and takes 0.37 ms where OpenCV's exact one takes 0.85
-    (350 to 224 pixels). They differ by 38 dB at least and 51 as a rule on 289 photographs (Pillow's
-    antialiased bilinear differs from it by 35 and 48), and stripes too fine for the result leave 2 to
-    27 % less behind.
+    As `resize_box`. Between once and twice the size, it is blurred over three pixels just as much as
+    the triangle of Pillow and `tf.image.resize(antialias=True)` blurs, and then sampled bilinearly,
+    which takes 0.25 ms where OpenCV's average over areas takes 0.79 (230 to 445 pixels to 224, medians
+    of 300 photographs). It differs from Pillow's by 37.7 dB at least and 49 as a rule, the average over
+    areas by 36.5 and 48. Of stripes too fine for the result it leaves 0.6 to 1.4 times as much behind
+    as that average.
     """
     height, width = pixels.shape[:2]
     if (height, width) == size:
         return np.ascontiguousarray(pixels)
+    method = cv2.INTER_AREA if height >= size[0] and width >= size[1] else cv2.INTER_LINEAR
     if size[0] < height < 2 * size[0] and size[1] < width < 2 * size[1]:
-        twice = (2 * size[1], 2 * size[0])
-        pixels = cv2.resize(pixels, twice, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
-        height, width = twice[::-1]
-    shrinks = height >= size[0] and width >= size[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        across, down = _blur(width / size[1]), _blur(height / size[0])
+        pixels = cv2.sepFilter2D(pixels, -1, across, down, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        method = cv2.INTER_LINEAR
     result = cv2.resize(pixels, size[::-1], interpolation=method)
     return np.asarray(result, np.uint8).reshape(*size, -1)  # OpenCV drops a single channel
+
+
+def _blur(scale: float) -> NDArray[np.float32]:
+    """Return the three weights that bilinear sampling lacks of a triangle as wide as `scale`, 1 to 2.
+
+    Variances of filters add up: that of a triangle is `scale**2 / 6`, that of sampling 1/6 on average,
+    that of the weights twice their outer one.
+    """
+    outer = (scale**2 - 1) / 12
+    return np.array([outer, 1 - 2 * outer, outer], np.float32)
 
 
 def resize_reduced(pixels: Pixels, box: Box, reduction: int, size: tuple[int, int]) -> Pixels:
