@@ -5,14 +5,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench bench-pictures clean
 
 help:
 	@echo "make demo       train on sample pictures, evaluate, predict, export"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the slow ones"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      measure the claims in benchmarks/"
+	@echo "make bench      measure the claims in benchmarks/; PICTURES=folder of photographs for all of them"
 
 # Pinned versions; `constraints.txt` is the one place for them.
 $(READY): pyproject.toml constraints.txt
@@ -48,6 +48,26 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/feeding.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/table.py
+	$(BIN)/python benchmarks/near_duplicates.py
+ifdef PICTURES
+	$(MAKE) bench-pictures
+else
+	@echo "make bench PICTURES=folder measures loading, shards and check as well."
+endif
+
+# Peers that Hornbeam itself does not want: a virtual environment of their own.
+PEERS := $(VENV)-peers
+
+bench-pictures: $(READY) $(PEERS)/.ready
+	$(BIN)/python benchmarks/loading.py --pictures $(PICTURES) --torch-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/shards.py --pictures $(PICTURES)
+	$(BIN)/python benchmarks/check.py --pictures $(PICTURES) --peer-python $(PEERS)/bin/python
+
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet torch==2.13.0 cleanvision==0.3.7
+	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peers demo build dist .pytest_cache .mypy_cache .ruff_cache
