@@ -72,6 +72,8 @@ class Source:
                 )
         except OSError as error:
             raise DataError(f"{location}: the file cannot be read ({error.strerror}).") from None
+        # google-crc32c takes an array and no memoryview, and a slice of the map would be a copy.
+        self._bytes = np.frombuffer(self._map or b"", np.uint8)
 
     def read(self, offset: int, length: int) -> memoryview:
         """Return the payload of the record at `offset`, checked.
@@ -92,12 +94,12 @@ class Source:
             raise Damaged(_ends_early(now))
         if _length(self._map[offset : offset + _HEADER.size]) != length:
             raise Damaged("another record is there; the index is of another file")
-        # An array, because google-crc32c refuses a memoryview; a slice would be a copy.
         start = offset + _HEADER.size
-        checksum = google_crc32c.value(np.frombuffer(self._map, np.uint8, length, start))
+        payload = self._bytes[start : start + length]
+        checksum = google_crc32c.value(payload)
         if _masked(checksum) != _CHECKSUM.unpack_from(self._map, start + length)[0]:
             raise Damaged("the checksum is wrong; the file is damaged")
-        return memoryview(self._map)[start : start + length]
+        return payload.data
 
     def records(self) -> Iterator[Record]:
         """Yield all records from the first to the last.
@@ -151,14 +153,14 @@ def _masked(checksum: int) -> int:
 
 
 def _is_header(data: bytes) -> bool:
-    checksum = int(_HEADER.unpack_from(data)[1])
+    checksum = int.from_bytes(data[8:], "little")
     return checksum == _masked(google_crc32c.value(data[:8]))
 
 
 def _length(data: bytes) -> int:
     if not _is_header(data):
         raise Damaged("the checksum of its length is wrong; the file is damaged")
-    return int(_HEADER.unpack_from(data)[0])
+    return int.from_bytes(data[:8], "little")
 
 
 def _ends_early(size: int) -> str:
