@@ -1,9 +1,10 @@
 """Pictures a second from JPEG files to batches of 224x224, against tf.data and a PIL process loader.
 
 All ways cut the same boxes out of the same files, in the same order, and resize with antialiasing;
-none varies colours. Passes are interleaved; the first of each way, which warms caches, is not
-counted. Shown are medians, and the median of the ratios within each round; and processor time, which
-says the same where other work shares the machine.
+none varies colours. (Pictures from shards are cut in boxes of their own, drawn alike.) Passes are
+interleaved; the first of each way, which warms caches, is not counted. Shown are medians, and the
+median of the ratios within each round; and processor time, which says the same where other work
+shares the machine.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from unittest import mock
 import cv2
 import numpy as np
 
+from hornbeam.config import PrepareOptions
 from hornbeam.data import augment as augmenting
 from hornbeam.data.augment import Augmentation
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Loader
+from hornbeam.data.prepare import prepare
 from hornbeam.data.resize import Box
+from hornbeam.data.tfrecord import open_prepared
 
 SIDE, BATCH, PARALLEL = 224, 16, 2
 VARIED = Augmentation(area=(0.35, 1.0), aspect=4 / 3)
@@ -170,9 +174,11 @@ class TorchLoader:
         self._process.wait()
 
 
-def shards_of(dataset: Dataset, directory: Path) -> Dataset | None:
-    """Write a dataset into shards of shorter side 256, and open them; `None` leaves them out."""
-    return None
+def shards_of(dataset: Dataset, directory: Path) -> Dataset:
+    """Write a dataset into shards of shorter side 256, and open them."""
+    options = PrepareOptions(data="/", out=directory, shorter_side=256)
+    prepare(dataset, options)
+    return open_prepared(directory)
 
 
 def boxes(dataset: Dataset) -> Iterator[Box]:
@@ -285,7 +291,13 @@ def main() -> None:
     photographs = sorted(arguments.pictures.rglob("*.jpg"))
     np.random.default_rng(0).shuffle(photographs)  # type: ignore[arg-type]
 
-    def measure(title: str, paths: list[Path], place: Path, against_full: bool = False) -> None:
+    def measure(
+        title: str,
+        paths: list[Path],
+        place: Path,
+        against_full: bool = False,
+        from_shards: bool = False,
+    ) -> None:
         if arguments.only not in title:
             return
         dataset = open_pictures(paths)
@@ -296,9 +308,8 @@ def main() -> None:
         ways["PIL, 2 processes"] = PilProcesses(dataset)
         if arguments.torch_python:
             ways["PIL, torch DataLoader"] = TorchLoader(dataset, arguments.torch_python, place)
-        shards = shards_of(dataset, place)
-        if shards is not None:
-            ways["hornbeam, shards of 256"] = ours(shards)
+        if from_shards:
+            ways["hornbeam, shards of 256"] = ours(shards_of(dataset, place / "shards"))
         try:
             compare(title, ways, arguments.rounds)
         finally:
@@ -310,7 +321,7 @@ def main() -> None:
         place = Path(name)
         measure("photographs as they are", photographs[: arguments.count], place)
         middle = synthesise(photographs, place / "middle", (375, 500), arguments.count, 2)
-        measure("500x375", middle, place)
+        measure("500x375", middle, place, against_full=True, from_shards=True)
         for grain in (0, 4):
             large = place / f"large{grain}"
             paths = synthesise(photographs, large, (3000, 4000), arguments.large, grain)
