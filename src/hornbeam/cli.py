@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,7 +87,8 @@ def parse(command: str, words: Sequence[str]) -> Options:
     kind = COMMANDS[command]
     parser = build_parser(command)
     known = [name for action in parser._actions for name in action.option_strings]
-    values = vars(parser.parse_args([_dashed(word, known) for word in words]))
+    # Intermixed, because options may stand between DATA and OUT.
+    values = vars(parser.parse_intermixed_args([_dashed(word, known) for word in words]))
     values = {name: value for name, value in values.items() if value is not None}
     if "config" in values:
         values = read_config_file(Path(values["config"]), kind) | values
@@ -157,6 +159,10 @@ class _Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=min(100, _terminal_width()))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # Names of options are not broken at their hyphens.
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         # `-b, --batch-size N` rather than `-b N, --batch-size N`.

@@ -35,7 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
     On an error the temporary file is removed and `path` is as it was.
     """
     # The suffix is kept because Keras chooses the format of a file by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=f"-{path.name}")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=f"-{path.name}")
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the temporary one
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -80,7 +80,10 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
                 self._start + index, self._start + stop, **self._parallel
             )
         self._next = index + 1
-        return _arguments(next(self._ahead))
+        batch = next(self._ahead)
+        if self._next % self._steps == 0:
+            self._ahead = iter(())  # worker processes end
+        return _arguments(batch)
 
     def example(self) -> Batch:
         """Return a batch of the right shapes and types, without reading a picture."""

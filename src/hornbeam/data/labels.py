@@ -73,7 +73,8 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         indices = pc.index_in(flat, value_set=pa.array(classes, pa.string())).cast(pa.int32())
         if indices.null_count:
             _refuse_unknown(flat, indices, classes, options, known, where)
-        _check_count(classes, options, known, multi_label, rows.root)
+        place = f"{rows.root}, column '{column}'," if len(names) > 1 else f"{rows.root}"
+        _check_count(classes, options, known, multi_label, place)
         if multi_label:
             indices = pa.ListArray.from_arrays(values.offsets, indices)
         labels[Task(name, classes, multi_label)] = indices
@@ -118,7 +119,8 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--labels-file {path}: it cannot be read ({error}).") from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"--labels-file {path}: it cannot be read ({reason}).") from None
     lines = [line.strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -231,9 +233,10 @@ def _refuse_unknown(
     row = pc.index(pc.is_null(indices), True).as_py()
     label = flat[row].as_py()
     if known is not None:
+        several = " If these are several, give --label-separator." if known.multi_label else ""
         raise DataError(
             f"{where(row)}: a class '{label}' that the model does not know; it knows "
-            f"{listing(classes)}.{did_you_mean(label, classes)}"
+            f"{listing(classes)}.{did_you_mean(label, classes)}{several}"
         )
     file = f"--labels-file {options.labels_file}" if options.labels_file else "the list of classes"
     raise DataError(f"{where(row)}: '{label}' is not in {file}.{did_you_mean(label, classes)}")
@@ -244,13 +247,13 @@ def _check_count(
     options: TableOptions,
     known: Task | None,
     multi_label: bool,
-    root: Any,
+    place: str,
 ) -> None:
     if options.num_classes is not None and options.num_classes != len(classes):
         raise ConfigError(
-            f"--num-classes is {options.num_classes}, but {root} has {len(classes)} classes: "
+            f"--num-classes is {options.num_classes}, but {place} has {len(classes)} classes: "
             f"{listing(classes)}."
         )
     if len(classes) < 2 and not multi_label and known is None:
         found = f"one class, '{classes[0]}'" if classes else "no classes"
-        raise DataError(f"{root} has {found}; a classifier needs at least two.")
+        raise DataError(f"{place} has {found}; a classifier needs at least two.")

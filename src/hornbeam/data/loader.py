@@ -7,7 +7,10 @@ Grain runs the function ahead of time, in threads or in processes, and keeps the
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -228,7 +231,11 @@ class Loader:
             options = grain.MultiprocessingOptions(
                 num_workers=processes, per_worker_buffer_size=_AHEAD
             )
-            batches = batches.mp_prefetch(options)
+            _collect_at_exit()
+            # Grain's arrays are shared memory, left behind by whoever keeps one until the process
+            # ends, as TensorFlow does with the last.
+            yield from map(_copied, batches.mp_prefetch(options))
+            return
         yield from batches
 
     def __getstate__(self) -> dict[str, Any]:
@@ -243,6 +250,26 @@ class Loader:
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, _ORDER, epoch))
         return rng.permutation(len(self.dataset))
+
+
+@functools.cache
+def _collect_at_exit() -> None:
+    # Grain's iterators hold their last batches in cycles, whose shared memory would be left behind.
+    atexit.register(_collect)
+
+
+def _collect() -> None:
+    gc.collect()
+    time.sleep(0.1)  # Grain unlinks the memory in a thread, which ends with the process
+
+
+def _copied(batch: Batch) -> Batch:
+    return Batch(
+        np.array(batch.images),
+        {name: np.array(targets) for name, targets in batch.targets.items()},
+        {name: np.array(weights) for name, weights in batch.weights.items()},
+        None if batch.mix is None else np.array(batch.mix),
+    )
 
 
 def _parse_absl_flags() -> None:

@@ -122,7 +122,8 @@ def read_manifest(
     columns = {"path": paths, "split": _splits(table, split)}
     if group:
         columns["group"] = _scalars(table, group)
-    values = {name: _labels(table, name, options.label_separator) for name in labels}
+    separators = _separators(table, options.label_separator, labels, tasks)
+    values = {name: _labels(table, name, separators[name]) for name in labels}
     return _without_repetitions(Rows(root, columns, values, table.where), image)
 
 
@@ -220,6 +221,31 @@ def _splits(table: Table, name: str | None) -> Any:
             + did_you_mean(word, SPLIT_NAMES)
         )
     return pa.array([UNSPLIT, *SPLIT_NAMES.values()], pa.string()).take(ours)
+
+
+def _separators(
+    table: Table, separator: str | None, labels: list[str], tasks: tuple[Task, ...] | None
+) -> dict[str, str | None]:
+    """Return what separates the labels in the cells of each column; `None` where a cell is one.
+
+    Of several columns only those are multi-label that have a cell with several labels, or with none.
+    """
+    known = {task.name: task.multi_label for task in tasks or ()}
+    result: dict[str, str | None] = {}
+    for name in labels:
+        divided = known.get(task_name(name), len(labels) == 1)
+        column = table.columns[name]
+        if (
+            separator
+            and not divided
+            and task_name(name) not in known
+            and pa.types.is_string(column.type)
+        ):
+            cells = pc.utf8_trim_whitespace(pc.fill_null(column, ""))
+            several = pc.or_(pc.match_substring(cells, separator), pc.equal(cells, ""))
+            divided = bool(pc.any(several).as_py())
+        result[name] = separator if divided else None
+    return result
 
 
 def _labels(table: Table, name: str, separator: str | None) -> Any:

@@ -116,6 +116,10 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
         todo = [shard for shard in mine if _entries(out, shard) is None]
         try:
             _write(dataset, out, todo, sizes, options)
+        except DataError:
+            if options.part is None and all(_entries(out, shard) is None for shard in mine):
+                _release(out)
+            raise
         finally:
             _sweep(out, mine)  # what killed processes left
         missing = sum(_entries(out, shard) is None for shard in shards)
@@ -213,6 +217,12 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             f"{out} was prepared in another way: {'; '.join(differing)}. Give the same options and "
             "pictures, or another directory."
         )
+
+
+def _release(out: Path) -> None:
+    """Forget the settings of a directory with no shard: mended pictures may then be put there."""
+    (out / SETTINGS).unlink()
+    (out / _PARTS).rmdir()
 
 
 def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def join(root: Path | str, path: str) -> str:
         return path
     if is_remote(root):
         return f"{str(root).rstrip('/')}/{path}"
-    return os.path.join(root, path)
+    return os.path.join(root, path) if root != Path() else path
 
 
 def parent(location: str) -> str:
