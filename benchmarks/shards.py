@@ -168,7 +168,7 @@ def _reading(name: str, root: Path, place: Path, rounds: int) -> None:
     bytes_ = sum(len(r.payload) for file in files for r in Source(file).records())
     print(f"\n### Reading in random order, not decoded: {name}, {len(order)} records, "
           f"{bytes_ / 2**20:.0f} MiB, {rounds} rounds\n")  # fmt: skip
-    _table(times, len(order), "hornbeam, two threads")
+    _table(times, len(order), "hornbeam, one thread")
     shutil.rmtree(shards)
     shutil.rmtree(place / "tars", ignore_errors=True)
     for path in place.glob("*.array_record"):
@@ -219,7 +219,7 @@ def _as_tars(dataset: Any, files: list[str], folder: Path) -> list[str]:
 
 
 def _by_webdataset(tars: list[str]) -> None:
-    import webdataset  # type: ignore[import-not-found]
+    import webdataset  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     stream = webdataset.WebDataset(tars, shardshuffle=100, empty_check=False).shuffle(1000)
     for sample in stream:

@@ -49,9 +49,9 @@ class Source:
     """An open file of records. Reads at any place, from any number of threads at a time.
 
     It reads through a memory map: of records of 28 KB in memory that took 14 µs, `pread` and its copy
-    16 (medians of 13 passes over 3,781, with the picture taken out). A file that is cut short under its map would kill the
-    process (SIGBUS), so the size is asked for before every read (0.4 µs); what is left is a cut
-    within those microseconds.
+    16 (medians of 13 passes over 3,781, with the picture taken out). A file that is cut short under
+    its map would kill the process (SIGBUS), so the size is asked for before every read (0.4 µs); what
+    is left is a cut within those microseconds.
 
     Args:
         location: a path, or a remote address, of which a local copy is read.

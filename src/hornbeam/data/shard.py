@@ -24,7 +24,7 @@ from hornbeam.errors import DataError
 from hornbeam.storage import replacing
 
 _BUFFER = 1 << 20
-"""Bytes written at a time. Of 28 KB records it made writing 1.3 times as fast as Python's 8 KiB."""
+"""Bytes written at a time. Of 28 KB records it made `prepare` 1.16 times as fast as Python's 8 KiB."""
 
 
 @dataclasses.dataclass(frozen=True)

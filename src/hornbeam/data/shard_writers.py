@@ -1,7 +1,7 @@
 """Processes that write whole shards, each one at a time, and end when their parent does.
 
-They import neither Keras nor Grain nor any backend: a process starts in 0.3 s, half of it for Arrow
-and OpenCV.
+They import neither Keras nor Grain nor any backend: a process has written its first picture after
+0.43 s (median of nine on two cores).
 """
 
 from __future__ import annotations
