@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_WIDTH = 200
+"""Columns of a table in a file or pipe, which gets whole lines; only a terminal has a width."""
+
+
 class Advance(Protocol):
     """A function that reports progress."""
 
@@ -43,8 +47,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     console = _console()
-    # A file or pipe gets whole lines, however long; only a terminal has a width.
-    console.print(grid, width=None if console.is_terminal else 200)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    console.print(grid)
 
 
 @contextlib.contextmanager
