@@ -28,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hornbeam.data.images import EXTENSIONS
+from hornbeam.data.pixels.images import EXTENSIONS
 
 QUALITY = cv2.IMWRITE_JPEG_QUALITY
 Change = Callable[[Any, np.random.Generator], Any]

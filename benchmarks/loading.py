@@ -28,13 +28,13 @@ import cv2
 import numpy as np
 
 from hornbeam.config import PrepareOptions
-from hornbeam.data import augment as augmenting
-from hornbeam.data.augment import Augmentation
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Loader
-from hornbeam.data.prepare import prepare
-from hornbeam.data.resize import Box
-from hornbeam.data.tfrecord import open_prepared
+from hornbeam.data.pixels import augment as augmenting
+from hornbeam.data.pixels.augment import Augmentation
+from hornbeam.data.pixels.resize import Box
+from hornbeam.data.shards.prepare import prepare
+from hornbeam.data.shards.tfrecord import open_prepared
 
 SIDE, BATCH, PARALLEL = 224, 16, 2
 VARIED = Augmentation(area=(0.35, 1.0), aspect=4 / 3)

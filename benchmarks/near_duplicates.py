@@ -1,6 +1,6 @@
 """Near duplicates among a million hashes: seconds, and whether all planted pairs are found.
 
-Each crowd is searched by `data/duplicates.py` in this process, several times; the peer compares all
+Each crowd is searched by `data/inspection/duplicates.py` in this process, several times; the peer compares all
 pairs (the same instructions of NumPy, block by block) on a part of the hashes, and its time for all is
 that times the square of how many more there are. Crowds: random hashes with planted pairs; half of
 the bits the same in all; all hashes equal.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbeam.data.duplicates import near_duplicate_groups
+from hornbeam.data.inspection.duplicates import near_duplicate_groups
 
 PLANTED = 1000
 

@@ -79,7 +79,7 @@ def _writing(name: str, root: Path, place: Path, rounds: int) -> None:
 
 def _prepare(root: Path, out: Path, **more: Any) -> None:
     from hornbeam.config import PrepareOptions
-    from hornbeam.data.prepare import prepare
+    from hornbeam.data.shards.prepare import prepare
     from hornbeam.data.sources import open_dataset
 
     options = PrepareOptions(data=str(root), out=out, examples_per_shard=_PER_SHARD, **more)
@@ -136,8 +136,8 @@ def _plain(tf: Any, files: list[str], root: Path, out: Path, sizes: str) -> None
 
 
 def _reading(name: str, root: Path, place: Path, rounds: int) -> None:
-    from hornbeam.data.records import Source
-    from hornbeam.data.tfrecord import open_prepared
+    from hornbeam.data.shards.records import Source
+    from hornbeam.data.shards.tfrecord import open_prepared
 
     shards = place / "shards"
     _prepare(root, shards)
@@ -192,7 +192,7 @@ def _batched(reader: Any, order: list[int]) -> None:
 def _as_array_record(files: list[str], path: Path, writing: str) -> str:
     from array_record.python import array_record_module  # type: ignore[import-untyped]
 
-    from hornbeam.data.records import Source
+    from hornbeam.data.shards.records import Source
 
     writer = array_record_module.ArrayRecordWriter(str(path), writing)
     for file in files:

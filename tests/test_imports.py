@@ -85,7 +85,7 @@ def test_help_imports_nothing_heavy(code):
 
 
 @pytest.mark.parametrize(
-    "module", ["data.loader", "data.checks", "data.splits", "evaluation.statistics"]
+    "module", ["data.loader", "data.inspection.checks", "data.splits", "evaluation.statistics"]
 )
 def test_pictures_and_statistics_need_no_keras(module):
     code = f"import sys, hornbeam.{module}; assert not {{'keras', 'tensorflow', 'jax'}} & set(sys.modules)"

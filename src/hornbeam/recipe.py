@@ -37,7 +37,7 @@ class Recipe:
         preprocess: `preprocess(image, training, rng)`: a picture, uint8 `[height, width, channels]`
             of any size, to another, before all else; in training, evaluation and prediction alike.
         augment: `augment(image, rng)`, in place of our variations of training pictures.
-        examples: `examples(split)`, in place of a folder or manifest; see `data/examples.py`.
+        examples: `examples(split)`, in place of a folder or manifest; see `data/tables/examples.py`.
     """
 
     path: Path | None

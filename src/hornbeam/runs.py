@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.data.dataset import Dataset, Task
-from hornbeam.data.examples import ask_for_examples
 from hornbeam.data.remote import is_remote
-from hornbeam.data.tfrecord import Shards
+from hornbeam.data.shards.tfrecord import Shards
+from hornbeam.data.tables.examples import ask_for_examples
 from hornbeam.errors import ConfigError, RunError, did_you_mean
 from hornbeam.recipe import Recipe
 from hornbeam.storage import replacing, write_bytes, write_json, write_text

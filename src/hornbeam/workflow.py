@@ -24,11 +24,12 @@ from hornbeam.config import (
     SplitOptions,
     TrainOptions,
 )
-from hornbeam.data import checks, sample, sources, splits
-from hornbeam.data.augment import Augmentation
+from hornbeam.data import sample, sources, splits
 from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from hornbeam.data.inspection import checks
 from hornbeam.data.loader import Loader
-from hornbeam.data.mixing import Mixing
+from hornbeam.data.pixels.augment import Augmentation
+from hornbeam.data.pixels.mixing import Mixing
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
 from hornbeam.evaluation.statistics import Scores
@@ -65,7 +66,7 @@ def draw_sample(options: SampleOptions) -> None:
 
 def check(options: CheckOptions) -> int:
     """Say what is wrong with pictures and labels; return the exit code, 3 if there are problems."""
-    from hornbeam.data import check_page, facts, findings
+    from hornbeam.data.inspection import check_page, facts, findings
 
     told: list[tuple[str, str]] = []
     dataset = sources.open_dataset(
@@ -101,9 +102,9 @@ def check(options: CheckOptions) -> int:
 
 def split(options: SplitOptions) -> Dataset:
     """Divide pictures into train, validation and test, and write a manifest."""
-    from hornbeam.data import manifest_writer
-    from hornbeam.data.duplicates import near_duplicate_groups
-    from hornbeam.data.facts import gather
+    from hornbeam.data.inspection.duplicates import near_duplicate_groups
+    from hornbeam.data.inspection.facts import gather
+    from hornbeam.data.tables import manifest_writer
 
     dataset = sources.open_dataset(options.data, options)
     threads = options.threads or backend.cores()
@@ -135,7 +136,7 @@ def split(options: SplitOptions) -> Dataset:
 
 def prepare(options: PrepareOptions) -> None:
     """Write pictures into TFRecord shards."""
-    from hornbeam.data import prepare as preparing
+    from hornbeam.data.shards import prepare as preparing
 
     dataset = sources.open_dataset(options.data, options)
     done = preparing.prepare(dataset, options)
@@ -155,7 +156,7 @@ def prepare(options: PrepareOptions) -> None:
 
 def preview_augmentation(options: AugmentPreviewOptions) -> None:
     """Write a page that shows what augmentation makes of some pictures."""
-    from hornbeam.data.augment_page import write_augment_page
+    from hornbeam.data.pixels.augment_page import write_augment_page
 
     dataset = sources.open_dataset(options.data, options)
     if TRAIN in dataset.splits:

@@ -184,7 +184,7 @@ def test_a_manifest_on_s3_and_what_is_missing_there(bucket, pictures):
 
 def test_prepared_shards_are_read_from_an_address_as_from_a_folder(pictures, tmp_path):
     from hornbeam.config import PrepareOptions
-    from hornbeam.data.prepare import prepare
+    from hornbeam.data.shards.prepare import prepare
 
     options = PrepareOptions(data=str(pictures), out=tmp_path / "shards", workers=1)
     prepare(open_dataset(str(pictures), options), options)

@@ -6,8 +6,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from hornbeam.data.images import decode
-from hornbeam.data.resize import central_box, resize_box
+from hornbeam.data.pixels.images import decode
+from hornbeam.data.pixels.resize import central_box, resize_box
 from hornbeam.data.sample import SHAPES, draw_sample
 from hornbeam.data.sources import open_folder
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hornbeam.data.checks import verify
 from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.inspection.checks import verify
 from hornbeam.data.sources import UNSPLIT, open_folder, open_pictures
 from hornbeam.data.splits import with_validation
 from hornbeam.errors import ConfigError, DataError

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 import scipy.special
 
-from hornbeam.data.augment import Augmentation
 from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
+from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.sources import open_folder
 from hornbeam.evaluation.predictions import Predictions, predict
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from hornbeam.config import MAX_PIXELS
-from hornbeam.data.images import Pixels, decode, measure, shrink, with_channels
+from hornbeam.data.pixels.images import Pixels, decode, measure, shrink, with_channels
 from hornbeam.data.remote import join, read_bytes
 from hornbeam.errors import DataError, did_you_mean
 from hornbeam.storage import replacing

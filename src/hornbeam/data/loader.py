@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbeam.data.augment import AUGMENTATIONS, Augmentation
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.images import Pixels
-from hornbeam.data.mixing import Floats, Mixing, mix_targets, neighbours, neutral, own_shares
 from hornbeam.data.pictures import Augment, Pictures, Preprocess
-from hornbeam.data.resize import ResizeMode
+from hornbeam.data.pixels.augment import AUGMENTATIONS, Augmentation
+from hornbeam.data.pixels.images import Pixels
+from hornbeam.data.pixels.mixing import Floats, Mixing, mix_targets, neighbours, neutral, own_shares
+from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.data.targets import Labels, labels_of
 from hornbeam.errors import ConfigError, DataError
 

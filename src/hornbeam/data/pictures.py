@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hornbeam.data.augment import Augmentation
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.images import Pixels
-from hornbeam.data.resize import ResizeMode
+from hornbeam.data.pixels.augment import Augmentation
+from hornbeam.data.pixels.images import Pixels
+from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.errors import ConfigError
 
 Augment = Callable[[Pixels, np.random.Generator], Pixels]

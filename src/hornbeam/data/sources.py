@@ -15,10 +15,17 @@ import pyarrow as pa
 from hornbeam.config import TableOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset, Task
-from hornbeam.data.examples import read_examples
-from hornbeam.data.folders import TASK_NAME, UNSPLIT, Tell, list_pictures, read_folder, refuse
-from hornbeam.data.labels import Rows, from_dataset, to_dataset
-from hornbeam.data.manifests import is_manifest, read_manifest
+from hornbeam.data.tables.examples import read_examples
+from hornbeam.data.tables.folders import (
+    TASK_NAME,
+    UNSPLIT,
+    Tell,
+    list_pictures,
+    read_folder,
+    refuse,
+)
+from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
+from hornbeam.data.tables.manifests import is_manifest, read_manifest
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 _PATTERN = re.compile(r"[*?\[]")
@@ -138,7 +145,7 @@ def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, .
     else:
         files, prepared = [], remote.exists(f"{root}/index.parquet")
     if prepared:
-        from hornbeam.data.tfrecord import open_prepared
+        from hornbeam.data.shards.tfrecord import open_prepared
 
         return from_dataset(open_prepared(root))
     if files:
@@ -147,7 +154,7 @@ def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, .
 
 
 def _read_shards(files: list[str], options: TableOptions) -> Rows:
-    from hornbeam.data.tfrecord import Shards, scan_shards
+    from hornbeam.data.shards.tfrecord import Shards, scan_shards
 
     table, classes = scan_shards(files, options)
     columns = {name: table[name].combine_chunks() for name in table.column_names if name != "label"}

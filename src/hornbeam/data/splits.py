@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hornbeam.data.dataset import SPLITS, TRAIN, VALIDATION, Dataset
-from hornbeam.data.folders import UNSPLIT
+from hornbeam.data.tables.folders import UNSPLIT
 from hornbeam.errors import DataError
 
 _CHANCE = 3.0

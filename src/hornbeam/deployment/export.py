@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hornbeam.data.dataset import Task
-from hornbeam.data.resize import ResizeMode
+from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.errors import ConfigError, ContractError
 from hornbeam.evaluation.predictions import probabilities_of
 from hornbeam.models.restore import read_model

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hornbeam.data.augment import AUGMENTATIONS, Augmentation
 from hornbeam.data.dataset import Dataset, Task
 from hornbeam.data.loader import Loader
 from hornbeam.data.pictures import Preprocess
-from hornbeam.data.resize import ResizeMode
+from hornbeam.data.pixels.augment import AUGMENTATIONS, Augmentation
+from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.storage import replacing
 
 if TYPE_CHECKING:

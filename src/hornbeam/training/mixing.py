@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from hornbeam.data.mixing import COLUMNS, ERASED, PATCH, SHARE
-from hornbeam.data.resize import BAR
+from hornbeam.data.pixels.mixing import COLUMNS, ERASED, PATCH, SHARE
+from hornbeam.data.pixels.resize import BAR
 
 
 @keras.saving.register_keras_serializable("hornbeam")

@@ -1,0 +1,1 @@
+"""One look at every picture, and what it tells."""

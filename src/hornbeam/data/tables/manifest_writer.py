@@ -1,0 +1,114 @@
+"""A dataset written as a manifest that `manifests.py` reads back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hornbeam.config import TableOptions
+from hornbeam.data.dataset import SPLITS, Dataset
+from hornbeam.data.remote import is_remote, join
+from hornbeam.data.tables.labels import from_dataset
+from hornbeam.data.tables.manifests import read_manifest
+from hornbeam.errors import ConfigError
+from hornbeam.storage import replacing, write_text
+
+_SEPARATORS = "|;,/ "
+
+
+def write_manifest(dataset: Dataset, path: Path) -> list[str]:
+    """Write paths, labels, splits and groups to a `.csv`, `.json`, `.jsonl` or `.parquet` file.
+
+    Paths are relative to the manifest where the pictures lie below its folder, and whole elsewhere.
+
+    Returns:
+        What `hornbeam train` must be told to read it back: options with their values.
+
+    Raises:
+        ConfigError: the pictures are records of shards, or items of a user's reader.
+    """
+    if {"shard", "example"} & set(dataset.table.column_names):
+        raise ConfigError(
+            f"The pictures of {dataset.root} are no files of their own, which a manifest could name; "
+            "split the pictures that they were made of."
+        )
+    folder = path.absolute().parent
+    places = [_relative(place, folder) for place in _locations(dataset)]
+    needed = ["--allow-outside"] if any(map(_is_outside, places)) else []
+    columns: dict[str, Any] = {"path": pa.array(places, pa.string())}
+    labels = from_dataset(dataset).labels
+    separator = ""
+    for task in dataset.tasks:
+        column = labels[task.name]
+        if task.multi_label and path.suffix == ".csv":
+            separator = next(s for s in _SEPARATORS if not any(s in c for c in task.classes))
+            column = pa.array([separator.join(names) for names in column.to_pylist()], pa.string())
+        columns[task.name] = column
+    if separator:
+        needed.append(f"--label-separator '{separator}'")
+    if len(dataset.tasks) > 1:
+        needed.append(f"--label-columns {','.join(task.name for task in dataset.tasks)}")
+    columns["split"] = dataset.table["split"]
+    if "group" in dataset.table.column_names:
+        columns["group"] = dataset.table["group"]
+    _write(pa.table(columns), path)
+    return needed
+
+
+def earlier_sides(dataset: Dataset, previous: Path) -> NDArray[np.int64]:
+    """Return on which side of an earlier manifest each picture is: 0, 1, 2, or -1 for new ones.
+
+    Raises:
+        ConfigError, DataError: it cannot be read.
+    """
+    rows = read_manifest(str(previous), TableOptions(allow_outside=True))
+    sides = {name: side for side, name in enumerate(SPLITS)}
+    old_splits = rows.columns["split"].to_pylist()
+    known = {
+        _whole(join(rows.root, place)): sides.get(split, -1)
+        for place, split in zip(rows.columns["path"].to_pylist(), old_splits, strict=True)
+    }
+    found = [known.get(_whole(place), -1) for place in _locations(dataset)]
+    return np.asarray(found, np.int64)
+
+
+def _locations(dataset: Dataset) -> list[str]:
+    return [join(dataset.root, place) for place in dataset.paths]
+
+
+def _whole(place: str) -> str:
+    return place if is_remote(place) else os.path.abspath(place)
+
+
+def _relative(place: str, folder: Path) -> str:
+    if is_remote(place):
+        return place
+    relative = os.path.relpath(place, folder)
+    return os.path.abspath(place) if relative.startswith("..") else relative
+
+
+def _is_outside(place: str) -> bool:
+    return is_remote(place) or os.path.isabs(place)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    if path.suffix in (".json", ".jsonl"):
+        lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
+        if path.suffix == ".json":
+            write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+        else:
+            write_text(path, "".join(f"{line}\n" for line in lines))
+        return
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            pa_csv.write_csv(table, temporary)
+        else:
+            pq.write_table(table, temporary)
