@@ -1,8 +1,8 @@
 """Near duplicates among a million hashes: seconds, and whether all planted pairs are found.
 
-Each crowd is searched by `data/inspection/duplicates.py` in this process, several times; the peer compares all
-pairs (the same instructions of NumPy, block by block) on a part of the hashes, and its time for all is
-that times the square of how many more there are. Crowds: random hashes with planted pairs; half of
+Each crowd is searched by `data/inspection/duplicates.py` in this process, several times; the peer
+compares all pairs (the same instructions of NumPy, block by block) on a part of the hashes, and its
+time for all is that times the square of how many more there are. Crowds: random hashes with planted pairs; half of
 the bits the same in all; all hashes equal.
 """
 

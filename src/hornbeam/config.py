@@ -280,7 +280,8 @@ class SplitOptions(SourceOptions):
         section="split",
     )  # fmt: skip
     near: int = option(
-        NEAR, "bits of 64 in which the perceptual hashes of near duplicates may differ; -1 = do not look",
+        NEAR, "bits of 64 in which the perceptual hashes of near duplicates may differ; -1 = keep none "
+        "together",
         section="split", ge=-1, le=10,
     )  # fmt: skip
     seed: int = option(0, "another seed makes another split", section="split", ge=0)

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -20,7 +21,7 @@ pytest.importorskip("aiohttp")
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; fails as often as it is told to."""
 
-    requests: list = []
+    requests: ClassVar[list] = []
     failures = 0
 
     def do_GET(self):
@@ -73,7 +74,7 @@ def test_a_manifest_may_name_addresses_when_that_is_allowed(pictures, tmp_path):
     with serving(pictures) as (address, _):
         manifest = tmp_path / "m.csv"
         manifest.write_text(f"path,label\n{address}/cat/1.jpg,cat\n{address}/dog/1.png,dog\n")
-        with pytest.raises(DataError, match="line 2.*--allow-outside"):
+        with pytest.raises(DataError, match=r"line 2.*--allow-outside"):
             open_dataset(str(manifest), TableOptions())
         dataset = open_dataset(str(manifest), TableOptions(allow_outside=True))
         assert dataset.read(1) == (pictures / "dog/1.png").read_bytes()
@@ -102,7 +103,7 @@ def test_what_keeps_failing_is_given_up_and_nothing_is_kept(pictures, tmp_path):
 
 def test_what_is_not_there_is_not_asked_for_again(pictures):
     with serving(pictures) as (address, handler):
-        with pytest.raises(DataError, match="gone.jpg: there is no such file"):
+        with pytest.raises(DataError, match=r"gone.jpg: there is no such file"):
             remote.read_bytes(f"{address}/gone.jpg")
         assert len(handler.requests) == 1
 
@@ -176,9 +177,9 @@ def test_a_manifest_on_s3_and_what_is_missing_there(bucket, pictures):
                       b'{"path": "gone.jpg", "label": "b"}')  # fmt: skip
     dataset = open_dataset("s3://photos/set/m.jsonl", TableOptions())
     assert dataset.read(0) == (pictures / "cat/1.jpg").read_bytes()
-    with pytest.raises(DataError, match="s3://photos/set/gone.jpg: there is no such file"):
+    with pytest.raises(DataError, match=r"s3://photos/set/gone.jpg: there is no such file"):
         dataset.read(1)
-    with pytest.raises(DataError, match="s3://nowhere/m.csv: there is no such file"):
+    with pytest.raises(DataError, match=r"s3://nowhere/m.csv: there is no such file"):
         open_dataset("s3://nowhere/m.csv", TableOptions())
 
 

@@ -207,7 +207,7 @@ def test_lines_of_ten_megabytes_are_read_or_refused_in_a_sentence(manifest):
     )
     assert len(dataset) == 2
     with pytest.raises(
-        DataError, match="line 2, column 'label': the label has 20971520 characters.*quote missing"
+        DataError, match=r"line 2, column 'label': the label has 20971520 characters.*quote missing"
     ) as caught:
         manifest("m.csv", f"path,label\n1.jpg,{long * 2}\n2.jpg,b\n")
     assert len(str(caught.value)) < 300
@@ -231,7 +231,7 @@ def test_a_model_fixes_the_classes(manifest):
     dataset = manifest("m.csv", CSV, task)
     assert dataset.tasks == task
     assert dataset.labels(task[0]).tolist() == [2, 1]
-    with pytest.raises(DataError, match="line 3.*'cow' that the model does not know"):
+    with pytest.raises(DataError, match=r"line 3.*'cow' that the model does not know"):
         manifest("m.csv", "path,label\n1.jpg,cat\n2.jpg,cow\n", task)
 
 
@@ -272,7 +272,6 @@ def test_whatever_a_file_holds_the_answer_is_rows_or_a_sentence(tmp_path_factory
     path.write_bytes(content)
     try:
         rows = read_manifest(str(path), TableOptions())
-    except HornbeamError as error:
-        assert str(error)
-    else:
-        assert len({len(column) for column in [*rows.columns.values(), *rows.labels.values()]}) == 1
+    except HornbeamError:
+        return
+    assert len({len(column) for column in [*rows.columns.values(), *rows.labels.values()]}) == 1

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -123,7 +124,9 @@ def _started(count: int, encoding: Encoding) -> Iterator[list[_Worker]]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    # A process inherits the blocked signal: Ctrl-C goes to all, but only the parent answers.
+    # A process inherits the blocked signal: Ctrl-C goes to all, but only the parent answers. The
+    # tracker of `multiprocessing` starts with the first process, and unblocks the signal as it does.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
