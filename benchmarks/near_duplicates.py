@@ -2,8 +2,8 @@
 
 Each crowd is searched by `data/inspection/duplicates.py` in this process, several times; the peer
 compares all pairs (the same instructions of NumPy, block by block) on a part of the hashes, and its
-time for all is that times the square of how many more there are. Crowds: random hashes with planted pairs; half of
-the bits the same in all; all hashes equal.
+time for all is that times the square of how many more there are. Crowds: random hashes with planted
+pairs; half of the bits the same in all; all hashes equal.
 """
 
 from __future__ import annotations
