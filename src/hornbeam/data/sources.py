@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
 from hornbeam.data import remote
@@ -154,7 +155,16 @@ def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, .
 
 
 def _read_shards(files: list[str], options: TableOptions) -> Rows:
-    from hornbeam.data.shards.tfrecord import Shards, scan_shards
+    from hornbeam.data.shards.tfrecord import Shards, open_prepared, scan_shards
+
+    folders = {os.path.dirname(path) for path in files}
+    folder = Path(next(iter(folders)))
+    if len(folders) == 1 and (folder / "index.parquet").is_file():  # shards of ours, by a pattern
+        whole = open_prepared(folder)
+        names = pa.array([os.path.basename(path) for path in files])
+        chosen = pc.is_in(whole.table["shard"], names).to_numpy(zero_copy_only=False)
+        if chosen.any():
+            return from_dataset(whole.take(np.flatnonzero(chosen)))
 
     table, classes = scan_shards(files, options)
     columns = {name: table[name].combine_chunks() for name in table.column_names if name != "label"}

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from hornbeam.config import PrepareOptions
+from hornbeam.config import PrepareOptions, TableOptions
 from hornbeam.data.dataset import Dataset, Task
 from hornbeam.data.pixels.images import decode
 from hornbeam.data.shards.prepare import prepare
@@ -465,3 +465,19 @@ def test_workers_import_neither_keras_nor_grain():
         "assert not {'keras', 'tensorflow', 'jax', 'grain', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_pattern_of_our_shards_is_read_by_their_index(folders, tmp_path):
+    pictures = folders({f"{c}/{i}.jpg": i for c in "ab" for i in range(4)})
+    table = tmp_path / "m.csv"
+    rows = [f"pictures/{c}/{i}.jpg,{c},{i % 2}" for c in "ab" for i in range(4)]
+    table.write_text("path,letter,parity\n" + "\n".join(rows))
+    options = PrepareOptions(
+        data=str(table), out=tmp_path / "out", label_columns="letter,parity", workers=1, shards=2
+    )
+    prepare(open_dataset(str(table), options), options)
+    some = open_dataset(str(tmp_path / "out" / "*-00000-of-*"), TableOptions())
+    whole = open_dataset(str(tmp_path / "out"), TableOptions())
+    assert [task.name for task in some.tasks] == ["letter", "parity"]
+    assert 0 < len(some) < len(whole) == 8
+    assert some.read(0) == (pictures.parent / some.paths[0]).read_bytes()
