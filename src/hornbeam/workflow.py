@@ -156,7 +156,7 @@ def prepare(options: PrepareOptions) -> None:
 
 def preview_augmentation(options: AugmentPreviewOptions) -> None:
     """Write a page that shows what augmentation makes of some pictures."""
-    from hornbeam.data.pixels.augment_page import write_augment_page
+    from hornbeam.data.augment_page import write_augment_page
 
     dataset = sources.open_dataset(options.data, options)
     if TRAIN in dataset.splits:

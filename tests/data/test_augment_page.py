@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
+from hornbeam.data.augment_page import spread, write_augment_page
 from hornbeam.data.pixels.augment import AUGMENTATIONS, Augmentation
-from hornbeam.data.pixels.augment_page import spread, write_augment_page
 from hornbeam.data.pixels.mixing import Mixing
 from hornbeam.data.sources import open_folder
 
