@@ -1,6 +1,7 @@
 """Small real pictures, made once a session, and the real command line as a subprocess."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -113,3 +114,13 @@ def pretrained() -> Path:
     if not path.is_dir():
         pytest.skip("pretrained weights are not at hand (shared/pretrained)")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard():
+    """What is started in the background of a script ignores Ctrl-C, and so do its children."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
