@@ -474,6 +474,25 @@ def test_a_split_stays_when_pictures_are_added_and_keeps_near_duplicates_togethe
     well(*words, "--allow-outside")
 
 
+def test_a_split_of_folders_is_made_anew_unless_it_is_to_be_kept(folders, tmp_path):
+    rng = np.random.default_rng(0)
+    root = folders({})
+    for part, count in (("train", 12), ("test", 12)):
+        for name in "ab":
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    out = well("split", root, "--out", tmp_path / "new.csv", "--exact")
+    assert "is given up; --keep would keep it" in out
+    sides = [row["split"] for row in read_csv(tmp_path / "new.csv")]
+    assert 37 <= sides.count("train") <= 40  # of 48, where 24 were in train/
+    assert min(sides.count("validation"), sides.count("test")) >= 4
+    well("split", root, "--out", tmp_path / "kept.csv", "--keep")
+    for row in read_csv(tmp_path / "kept.csv"):
+        assert f"/{row['split']}/" in row["path"]
+
+
 def test_a_group_is_on_one_side_and_the_manifest_says_so(marked, tmp_path):
     rows = [
         (marked / row["path"], row["colour"], f"patient-{number // 4}")

@@ -260,8 +260,8 @@ class CheckOptions(SourceOptions):
 
 
 class SplitOptions(SourceOptions):
-    """Divide pictures into train, validation and test, and write that to a manifest. What is there
-    already stays where it is; pictures of a group, and near duplicates, stay together.
+    """Divide pictures into train, validation and test, and write that to a manifest. What an earlier
+    manifest holds stays where it is; pictures of a group, and near duplicates, stay together.
     """  # noqa: D205 - it is the text of `hornbeam split --help`
 
     out: Path = option(
@@ -274,6 +274,10 @@ class SplitOptions(SourceOptions):
     previous: Path | None = option(
         None, "manifest whose pictures stay on their sides; else --out, where it is there",
         section="split",
+    )  # fmt: skip
+    keep: bool = option(
+        False, "leave pictures where DATA itself has train, validation and test for all; where it has "
+        "them for some, those stay in any case", section="split",
     )  # fmt: skip
     exact: bool = option(
         False, "meet the shares in every class, even if pictures added later move others",

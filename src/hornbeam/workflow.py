@@ -118,6 +118,10 @@ def split(options: SplitOptions) -> Dataset:
         together = [copies, near]
     previous = options.previous or (options.out if options.out.is_file() else None)
     given = splits.sides_of(dataset)
+    if (given >= 0).all() and not options.keep:
+        given = np.full(len(dataset), -1)
+        if previous is None:
+            console.say(f"The split of {options.data} itself is given up; --keep would keep it.")
     if previous is not None:
         earlier = manifest_writer.earlier_sides(dataset, previous)
         given = np.where(earlier >= 0, earlier, given)
