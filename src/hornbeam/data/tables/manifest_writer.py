@@ -13,11 +13,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hornbeam.config import TableOptions
 from hornbeam.data.dataset import SPLITS, Dataset
 from hornbeam.data.remote import is_remote, join
 from hornbeam.data.tables.labels import from_dataset
-from hornbeam.data.tables.manifests import read_manifest
+from hornbeam.data.tables.manifests import read_places
 from hornbeam.errors import ConfigError
 from hornbeam.storage import replacing, write_text
 
@@ -69,12 +68,11 @@ def earlier_sides(dataset: Dataset, previous: Path) -> NDArray[np.int64]:
     Raises:
         ConfigError, DataError: it cannot be read.
     """
-    rows = read_manifest(str(previous), TableOptions(allow_outside=True))
+    root, places, names = read_places(str(previous))
     sides = {name: side for side, name in enumerate(SPLITS)}
-    old_splits = rows.columns["split"].to_pylist()
     known = {
-        _whole(join(rows.root, place)): sides.get(split, -1)
-        for place, split in zip(rows.columns["path"].to_pylist(), old_splits, strict=True)
+        _whole(join(root, place)): sides.get(split, -1)
+        for place, split in zip(places, names, strict=True)
     }
     found = [known.get(_whole(place), -1) for place in _locations(dataset)]
     return np.asarray(found, np.int64)

@@ -127,6 +127,20 @@ def read_manifest(
     return _without_repetitions(Rows(root, columns, values, table.where), image)
 
 
+def read_places(location: str) -> tuple[Path | str, list[str], list[str]]:
+    """Return what the paths of a manifest are relative to, the paths, and their splits; no labels.
+
+    Raises:
+        ConfigError, DataError: see `read_manifest`.
+    """
+    table = _read(location)
+    image = _choose(table, None, IMAGE_COLUMNS, "--image-column", "the pictures' paths")
+    split = _optional(table, None, SPLIT_COLUMN, "--split-column")
+    root: Path | str = parent(location) if is_remote(location) else Path(location).parent
+    paths = _paths(table, image, root, allow_outside=True)
+    return root, paths.to_pylist(), _splits(table, split).to_pylist()
+
+
 def _read(location: str) -> Table:
     suffix = os.path.splitext(location)[1].lower()
     if is_remote(location) and suffix != ".parquet":
