@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hornbeam import backend, console
+from hornbeam import backend, console, telling
 from hornbeam.config import (
     AugmentPreviewOptions,
     CheckOptions,
@@ -47,9 +46,6 @@ _DEFAULT_SIZE = 224
 
 _COMPARED = 64
 """Held-out pictures on which an export is compared with the model."""
-
-_MOST_CLASSES = 30
-"""Classes that are listed on a terminal; the report has all."""
 
 
 def draw_sample(options: SampleOptions) -> None:
@@ -111,7 +107,7 @@ def split(options: SplitOptions) -> Dataset:
     together = []
     if options.near >= 0:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-        _tell_skipped(skipped)
+        telling.tell_skipped(skipped)
         seen = gather(dataset, threads).rows  # remembered a moment ago
         copies = np.unique(seen["digest"], return_inverse=True)[1]
         near = near_duplicate_groups(seen["hash"], seen["thumbnail"], options.near, threads)
@@ -132,7 +128,7 @@ def split(options: SplitOptions) -> Dataset:
     )  # fmt: skip
     dataset = splits.with_sides(dataset, sides)
     needed = manifest_writer.write_manifest(dataset, options.out)
-    _tell_split(dataset)
+    telling.tell_split(dataset)
     command = " ".join(["hornbeam train", str(options.out), *needed])
     console.say(f"{len(dataset)} pictures are in {options.out}; now: {command}")
     return dataset
@@ -144,7 +140,7 @@ def prepare(options: PrepareOptions) -> None:
 
     dataset = sources.open_dataset(options.data, options)
     done = preparing.prepare(dataset, options)
-    _tell_skipped({path: f"{path}: {reason}" for path, reason in done.skipped.items()})
+    telling.tell_skipped({path: f"{path}: {reason}" for path, reason in done.skipped.items()})
     if done.missing:
         console.say(
             f"Part {options.part} of {options.out} is written; {done.missing} of {done.shards} shards "
@@ -209,8 +205,8 @@ def train(options: TrainOptions) -> Run:
     skipped: dict[str, str] = {}
     if options.verify:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-        _tell_skipped(skipped)
-    console.say(_describe(options, dataset, model))
+        telling.tell_skipped(skipped)
+    console.say(telling.describe(options, dataset, model))
 
     # The run: nothing was written before.
     run = Run.create(options.run, _name_of(options.data), options.overwrite)
@@ -276,7 +272,7 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
     dataset = _choose_split(dataset, options.split)
     if options.verify:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-        _tell_skipped(skipped)
+        telling.tell_skipped(skipped)
     model, recipe = run.load_model(), run.recipe() or Recipe.none()
     scores = _judge(run, model, dataset, recipe, options.batch_size, threads, options.tta)
     console.say(f"The report is {run.report}.")
@@ -294,7 +290,7 @@ def predict(options: PredictOptions) -> Predictions:
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
     dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-    _tell_skipped(skipped)
+    telling.tell_skipped(skipped)
     predictions = ask(
         run.load_model(), dataset, run.tasks(),
         image_size=run.image_size(), batch_size=options.batch_size, threads=threads,
@@ -402,7 +398,7 @@ def _judge(
     write_report(
         run.report, run.path.name, run.config(), predictions, all_scores, run.path / "metrics.csv"
     )
-    _tell_scores(all_scores)
+    telling.tell_scores(all_scores)
     return all_scores
 
 
@@ -420,72 +416,6 @@ def _choose_split(dataset: Dataset, split: str) -> Dataset:
         if preferred in dataset.splits:
             return dataset.only(preferred)
     return dataset
-
-
-def _tell_skipped(skipped: dict[str, str]) -> None:
-    for sentence in list(skipped.values())[:5]:
-        console.warn(sentence)
-    if skipped:
-        what = "1 bad picture was" if len(skipped) == 1 else f"{len(skipped)} bad pictures were"
-        console.warn(f"{what} skipped.")
-
-
-def _tell_split(dataset: Dataset) -> None:
-    """Show how many pictures each side has of each class."""
-    for task in dataset.tasks:
-        counts = dataset.counts(task)
-        sides = list(counts)
-        names = list(task.classes)
-        if len(names) > _MOST_CLASSES:
-            names.sort(key=lambda name: sum(counts[side][name] for side in sides))
-            console.say(f"The {_MOST_CLASSES} smallest of {len(names)} classes:")
-        rows = [[name, *(str(counts[side][name]) for side in sides)] for name in names]
-        console.table([task.name, *sides], rows[:_MOST_CLASSES])
-
-
-def _tell_scores(all_scores: list[Scores]) -> None:
-    for scores in all_scores:
-        shown = scores.classes
-        head = scores.task.name if len(all_scores) > 1 else "class"
-        if len(shown) > _MOST_CLASSES:
-            shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
-        console.table(
-            [head, "pictures", "recall (95 %)", "precision (95 %)", "F1"],
-            [
-                [c.name, str(c.recall.trials), str(c.recall), str(c.precision),
-                 "–" if math.isnan(c.f1) else f"{c.f1:.3f}"]
-                for c in shown[:_MOST_CLASSES]
-            ],
-        )  # fmt: skip
-        if len(shown) > _MOST_CLASSES:
-            console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
-        of_task = f"{scores.task.name}: " if len(all_scores) > 1 else ""
-        kind = "all labels right in" if scores.task.multi_label else "accuracy"
-        console.say(
-            f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
-            f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
-        )
-
-
-def _describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:
-    """Say in a line what is about to be trained."""
-    counts = ", ".join(f"{len(dataset.only(split))} {split}" for split in dataset.splits)
-    trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-    height, width, channels = options.image_size or (0, 0, 0)
-    shape = f"{height}x{width}" + (f"x{channels}" if channels != 3 else "")
-    name = options.model or f"{options.recipe}"
-    classes = " + ".join(str(len(task.classes)) for task in dataset.tasks)
-    frozen = ", backbone frozen" if options.freeze == "backbone" else ""
-    return (
-        f"{classes} classes, {counts} pictures; {name} at {shape}, "
-        f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
-    )
-
-
-def _engine() -> str:
-    import keras
-
-    return f"{keras.config.backend()} ({backend.device_kind()})"
 
 
 def _repeatable(options: TrainOptions) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""What the commands tell a person: tables of scores and splits, the line before a training."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hornbeam import backend, console
+from hornbeam.config import TrainOptions
+from hornbeam.data.dataset import Dataset
+from hornbeam.evaluation.statistics import Scores
+
+if TYPE_CHECKING:
+    import keras
+
+_MOST_CLASSES = 30
+"""Classes that are listed on a terminal; the report has all."""
+
+
+def tell_skipped(skipped: dict[str, str]) -> None:
+    """Warn of pictures that were left out: the sentences of the first few, and how many in all."""
+    for sentence in list(skipped.values())[:5]:
+        console.warn(sentence)
+    if skipped:
+        what = "1 bad picture was" if len(skipped) == 1 else f"{len(skipped)} bad pictures were"
+        console.warn(f"{what} skipped.")
+
+
+def tell_split(dataset: Dataset) -> None:
+    """Show how many pictures each side has of each class."""
+    for task in dataset.tasks:
+        counts = dataset.counts(task)
+        sides = list(counts)
+        names = list(task.classes)
+        if len(names) > _MOST_CLASSES:
+            names.sort(key=lambda name: sum(counts[side][name] for side in sides))
+            console.say(f"The {_MOST_CLASSES} smallest of {len(names)} classes:")
+        rows = [[name, *(str(counts[side][name]) for side in sides)] for name in names]
+        console.table([task.name, *sides], rows[:_MOST_CLASSES])
+
+
+def tell_scores(all_scores: list[Scores]) -> None:
+    """Show the scores of every task, by class, and what the number of pictures allows to tell."""
+    for scores in all_scores:
+        shown = scores.classes
+        head = scores.task.name if len(all_scores) > 1 else "class"
+        if len(shown) > _MOST_CLASSES:
+            shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
+        console.table(
+            [head, "pictures", "recall (95 %)", "precision (95 %)", "F1"],
+            [
+                [c.name, str(c.recall.trials), str(c.recall), str(c.precision),
+                 "–" if math.isnan(c.f1) else f"{c.f1:.3f}"]
+                for c in shown[:_MOST_CLASSES]
+            ],
+        )  # fmt: skip
+        if len(shown) > _MOST_CLASSES:
+            console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
+        of_task = f"{scores.task.name}: " if len(all_scores) > 1 else ""
+        kind = "all labels right in" if scores.task.multi_label else "accuracy"
+        console.say(
+            f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
+            f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
+        )
+
+
+def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:
+    """Say in a line what is about to be trained."""
+    counts = ", ".join(f"{len(dataset.only(split))} {split}" for split in dataset.splits)
+    trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    height, width, channels = options.image_size or (0, 0, 0)
+    shape = f"{height}x{width}" + (f"x{channels}" if channels != 3 else "")
+    name = options.model or f"{options.recipe}"
+    classes = " + ".join(str(len(task.classes)) for task in dataset.tasks)
+    frozen = ", backbone frozen" if options.freeze == "backbone" else ""
+    return (
+        f"{classes} classes, {counts} pictures; {name} at {shape}, "
+        f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
+    )
+
+
+def _engine() -> str:
+    import keras
+
+    return f"{keras.config.backend()} ({backend.device_kind()})"
