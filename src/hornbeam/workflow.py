@@ -106,9 +106,10 @@ def split(options: SplitOptions) -> Dataset:
     threads = options.threads or backend.cores()
     together = []
     if options.near >= 0:
-        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        facts = gather(dataset, threads)
+        dataset, skipped = checks.sift(dataset, facts, options.on_bad)
         telling.tell_skipped(skipped)
-        seen = gather(dataset, threads).rows  # remembered a moment ago
+        seen = facts.rows[facts.good()]
         copies = np.unique(seen["digest"], return_inverse=True)[1]
         near = near_duplicate_groups(seen["hash"], seen["thumbnail"], options.near, threads)
         together = [copies, near]
@@ -173,17 +174,18 @@ def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
         require_free(options.run, options.overwrite)
+    chosen = options.model
+    options = options.resolved()
     architecture = find_architecture(options.model) if options.model else None
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
-    if recipe.build_model and options.model:
-        raise ConfigError(f"{recipe.path} builds a model; leave --model out, or its build_model.")
-    options = options.resolved()
     if recipe.build_model:
-        options = options.model_copy(update={"model": None})
-    elif architecture is None and options.model:
-        architecture = find_architecture(options.model)
+        if chosen:
+            raise ConfigError(
+                f"{recipe.path} builds a model; leave --model out, or its build_model."
+            )
+        options, architecture = options.model_copy(update={"model": None}), None
 
     # Pictures: listed and split.
     if options.validation_data and options.data:

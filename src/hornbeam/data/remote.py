@@ -49,6 +49,11 @@ def join(root: Path | str, path: str) -> str:
     return os.path.join(root, path) if root != Path() else path
 
 
+def absolute(location: str) -> str:
+    """Return a path from the root of the file system; an address as it is."""
+    return location if is_remote(location) else os.path.abspath(location)
+
+
 def parent(location: str) -> str:
     """Return the address of the folder that holds a remote file."""
     return location.rstrip("/").rpartition("/")[0]

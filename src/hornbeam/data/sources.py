@@ -24,6 +24,7 @@ from hornbeam.data.tables.folders import (
     list_pictures,
     read_folder,
     refuse,
+    require_utf8,
 )
 from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
 from hornbeam.data.tables.manifests import is_manifest, read_manifest
@@ -82,7 +83,9 @@ def open_both(
     tables = []
     for dataset, split in ((training, TRAIN), (judging, VALIDATION)):
         place = "shard" if "shard" in dataset.table.column_names else "path"
-        whole = [_absolute(remote.join(dataset.root, p)) for p in dataset.table[place].to_pylist()]
+        whole = [
+            remote.absolute(remote.join(dataset.root, p)) for p in dataset.table[place].to_pylist()
+        ]
         dataset = dataset.with_column(place, whole).with_column("split", [split] * len(dataset))
         tables.append(dataset.table)
     shared = [name for name in tables[0].column_names if name in tables[1].column_names]
@@ -105,7 +108,7 @@ def open_pictures(arguments: Sequence[str | Path]) -> Dataset:
         elif Path(argument).is_dir():
             paths.extend(os.path.join(argument, path) for path in list_pictures(Path(argument)))
         elif Path(argument).exists():
-            _require_utf8(argument)
+            require_utf8(argument)
             paths.append(argument)
         else:
             raise ConfigError(f"{argument} does not exist.")
@@ -204,14 +207,3 @@ def _require_directory(root: Path) -> None:
         )
     siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
     raise ConfigError(f"The folder {root} does not exist.{did_you_mean(root.name, siblings)}")
-
-
-def _absolute(location: str) -> str:
-    return location if remote.is_remote(location) else os.path.abspath(location)
-
-
-def _require_utf8(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{path!r}: the name is not valid UTF-8; rename the file.") from None

@@ -43,7 +43,7 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         seed: another seed makes another choice.
 
     Raises:
-        DataError: a class has a single training picture, or all are of one group.
+        DataError: a class has a single training picture.
     """
     unsplit = dataset.where(UNSPLIT)
     if VALIDATION in dataset.splits:

@@ -311,7 +311,11 @@ def verify(
         DataError: there are bad pictures and `on_bad` is `error`; or skipping them leaves none, or
             leaves a class without training or validation pictures.
     """
-    facts = gather(dataset, threads, cache=cache)
+    return sift(dataset, gather(dataset, threads, cache=cache), on_bad)
+
+
+def sift(dataset: Dataset, facts: Facts, on_bad: str) -> tuple[Dataset, dict[str, str]]:
+    """Return what `verify` does, of pictures that were looked at: those with `facts.good()`."""
     faults = [
         f"{dataset.name(row)}: {fault}" if fault else "" for row, fault in enumerate(facts.faults)
     ]

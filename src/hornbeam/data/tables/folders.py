@@ -146,7 +146,7 @@ def _walk(root: str) -> Iterator[tuple[str, bool]]:
             kept = [entry for entry in entries if not is_hidden(entry.name)]
         for entry in sorted(kept, key=lambda entry: natural_order(entry.name)):
             name = prefix + entry.name
-            _require_utf8(name)
+            require_utf8(name)
             if entry.is_dir():
                 yield name, True
                 yield from walk(entry.path, name + "/")
@@ -231,7 +231,12 @@ def _why_no_classes(root: Path | str, has_pictures: bool) -> str:
     return f"There are no pictures in {root}; {layout} ({kinds})."
 
 
-def _require_utf8(path: str) -> None:
+def require_utf8(path: str) -> None:
+    """Refuse a name that a table cannot hold.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hornbeam.data.dataset import SPLITS, Dataset
-from hornbeam.data.remote import is_remote, join
+from hornbeam.data.remote import absolute, is_remote, join
 from hornbeam.data.tables.labels import from_dataset
 from hornbeam.data.tables.manifests import read_places
 from hornbeam.errors import ConfigError
@@ -71,19 +71,15 @@ def earlier_sides(dataset: Dataset, previous: Path) -> NDArray[np.int64]:
     root, places, names = read_places(str(previous))
     sides = {name: side for side, name in enumerate(SPLITS)}
     known = {
-        _whole(join(root, place)): sides.get(split, -1)
+        absolute(join(root, place)): sides.get(split, -1)
         for place, split in zip(places, names, strict=True)
     }
-    found = [known.get(_whole(place), -1) for place in _locations(dataset)]
+    found = [known.get(absolute(place), -1) for place in _locations(dataset)]
     return np.asarray(found, np.int64)
 
 
 def _locations(dataset: Dataset) -> list[str]:
     return [join(dataset.root, place) for place in dataset.paths]
-
-
-def _whole(place: str) -> str:
-    return place if is_remote(place) else os.path.abspath(place)
 
 
 def _relative(place: str, folder: Path) -> str:

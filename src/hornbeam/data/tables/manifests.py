@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hornbeam import console
 from hornbeam.config import TableOptions
 from hornbeam.data.dataset import Task
-from hornbeam.data.pixels.images import EXTENSIONS
 from hornbeam.data.remote import is_remote, parent, read_bytes
 from hornbeam.data.tables import parsing
 from hornbeam.data.tables.folders import SPLIT_NAMES, UNSPLIT
@@ -143,19 +143,14 @@ def read_places(location: str) -> tuple[Path | str, list[str], list[str]]:
 
 def _read(location: str) -> Table:
     suffix = os.path.splitext(location)[1].lower()
-    if is_remote(location) and suffix != ".parquet":
-        content = read_bytes(location, cached=False)  # it may have changed since
-    elif is_remote(location):
-        content = read_bytes(location, cached=False)
-    else:
-        if not Path(location).is_file():
-            folder = Path(location).parent
-            near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-            raise ConfigError(
-                f"The manifest {location} does not exist.{did_you_mean(Path(location).name, near)}"
-            )
-        content = read_bytes(location)
-    if suffix not in (".parquet",):
+    if not is_remote(location) and not Path(location).is_file():
+        folder = Path(location).parent
+        near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        raise ConfigError(
+            f"The manifest {location} does not exist.{did_you_mean(Path(location).name, near)}"
+        )
+    content = read_bytes(location, cached=False)  # a remote one may have changed since
+    if suffix != ".parquet":
         content = parsing.require_utf8(content, location)
     columns, line = _PARSERS[suffix](content, location)
     return Table(location, columns, line)
@@ -274,8 +269,6 @@ def _labels(table: Table, name: str, separator: str | None) -> Any:
     flat = pc.utf8_trim_whitespace(lists.flatten())
     kept = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)
     parents = pc.list_parent_indices(lists).to_numpy()[kept]
-    import numpy as np
-
     offsets = np.concatenate([[0], np.bincount(parents, minlength=len(column)).cumsum()])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat.filter(pa.array(kept)))
 
@@ -372,8 +365,3 @@ def _without_repetitions(rows: Rows, image: str) -> Rows:
         labels={name: column.take(indices) for name, column in rows.labels.items()},
         where=where,
     )
-
-
-def has_picture_name(cell: str) -> bool:
-    """Whether a cell of a first row is a picture's path, so that the row is no header."""
-    return os.path.splitext(cell.strip())[1].lower() in EXTENSIONS
