@@ -6,7 +6,6 @@ TensorFlow costs seconds; what depends on the backend or on worker processes is 
 
 import contextlib
 import csv
-import dataclasses
 import http.server
 import io
 import json
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import Finished
 from PIL import Image
 
 from hornbeam import cli
@@ -30,20 +30,6 @@ from hornbeam.runs import Run
 
 QUICK = ("--epochs", 1, "--batch-size", 8, "--image-size", 32)
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200)}
-
-
-@dataclasses.dataclass
-class Finished:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def sentence(self) -> str:
-        """The one line on stderr."""
-        lines = [line for line in self.err.splitlines() if line.strip()]
-        assert len(lines) == 1, self.err
-        return lines[0]
 
 
 def here(*words) -> Finished:

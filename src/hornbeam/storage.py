@@ -28,6 +28,16 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_table(path: Path, table: Any) -> None:
+    """Write an Arrow table, whole or not at all: as CSV where the path ends so, else as Parquet."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    write = pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table
+    with replacing(path) as temporary:
+        write(table, temporary)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with the same suffix, renamed to it on success.

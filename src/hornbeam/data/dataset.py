@@ -19,7 +19,7 @@ from hornbeam.config import MAX_PIXELS
 from hornbeam.data.pixels.images import Pixels, decode, measure, shrink, with_channels
 from hornbeam.data.remote import join, read_bytes
 from hornbeam.errors import DataError, did_you_mean
-from hornbeam.storage import replacing
+from hornbeam.storage import write_table
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -134,6 +134,14 @@ class Dataset:
         marks = np.zeros((len(self), len(task.classes)), bool)
         marks[pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column).to_numpy()] = True
         return marks
+
+    def label_names(self, task: Task) -> pa.Array:
+        """Return the class name of every example for `task`; of a multi-label task, lists of them."""
+        column = self.table[task.name].combine_chunks()
+        names = pa.array(task.classes, pa.string())
+        if task.multi_label:
+            return lists_like(column, names.take(column.flatten()))
+        return names.take(column)
 
     def where(self, split: str) -> NDArray[np.int64]:
         """Return the rows of one split."""
@@ -266,16 +274,13 @@ class Dataset:
         """Write the table to a Parquet file, with class names in place of indices."""
         table = self.table
         for task in self.tasks:
-            column = table[task.name].combine_chunks()
-            names = pa.array(task.classes, pa.string())
             if task.multi_label:
-                flat = names.take(column.flatten())
-                column = pa.ListArray.from_arrays(_offsets(column), flat)
+                column = self.label_names(task)
             else:
-                column = pa.DictionaryArray.from_arrays(column, names)
+                names = pa.array(task.classes, pa.string())
+                column = pa.DictionaryArray.from_arrays(table[task.name].combine_chunks(), names)
             table = table.set_column(table.column_names.index(task.name), task.name, column)
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        write_table(path, table)
 
     @classmethod
     def load(
@@ -295,7 +300,7 @@ class Dataset:
                 if labels.null_count:
                     raise DataError(f"{path}: column '{task.name}' has a class that the run lacks.")
                 if task.multi_label:
-                    labels = pa.ListArray.from_arrays(_offsets(column), labels)
+                    labels = lists_like(column, labels)
                 index = table.column_names.index(task.name)
                 table = table.set_column(index, task.name, labels)
         except (OSError, pa.ArrowException, KeyError) as error:
@@ -317,7 +322,7 @@ def _is_arrow(values: Any) -> bool:
     return isinstance(values, (pa.Array, pa.ChunkedArray))
 
 
-def _offsets(column: Any) -> Any:
-    """Return the offsets of a list array, counted from its own first value."""
-    offsets = column.offsets.to_numpy()
-    return pa.array(offsets - offsets[0], pa.int32())
+def lists_like(lists: Any, values: Any) -> Any:
+    """Return a list array divided as `lists` is, which may be a slice, with other flat values."""
+    offsets = lists.offsets.to_numpy()
+    return pa.ListArray.from_arrays(pa.array(offsets - offsets[0], pa.int32()), values)

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.storage import replacing, write_text
+from hornbeam.storage import write_table, write_text
 
 
 def answer_lines(predictions: Predictions, top: int) -> Iterator[str]:
@@ -54,8 +52,4 @@ def write_answers(predictions: Predictions, top: int, bad: dict[str, str], out: 
     if out.suffix == ".json":
         write_text(out, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
         return
-    with replacing(out) as temporary:
-        if out.suffix == ".csv":
-            pa_csv.write_csv(table, temporary)
-        else:
-            pq.write_table(table, temporary)
+    write_table(out, table)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hornbeam.data.dataset import Dataset, Task
@@ -16,7 +15,7 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pictures import Preprocess
 from hornbeam.data.pixels.augment import AUGMENTATIONS, Augmentation
 from hornbeam.data.pixels.resize import ResizeMode
-from hornbeam.storage import replacing
+from hornbeam.storage import write_table
 
 if TYPE_CHECKING:
     import keras
@@ -91,8 +90,7 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the table to a Parquet file."""
-        with replacing(path) as temporary:
-            pq.write_table(self.table(), temporary)
+        write_table(path, self.table())
 
 
 def predict(

@@ -23,7 +23,7 @@ from hornbeam.data.dataset import Dataset, Files
 from hornbeam.data.inspection.measures import FACT
 from hornbeam.data.remote import cache_directory, is_remote, join, local_copy
 from hornbeam.errors import DataError
-from hornbeam.storage import replacing
+from hornbeam.storage import write_table
 
 _VERSION = 1
 """Goes up when a fact is computed in another way; older caches are then ignored."""
@@ -150,9 +150,8 @@ class Memory:
                 table = pa.concat_tables([others, table])
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path) as temporary:
-                metadata = {b"hornbeam": self._version}
-                pq.write_table(table.replace_schema_metadata(metadata), temporary)
+            metadata = {b"hornbeam": self._version}
+            write_table(self._path, table.replace_schema_metadata(metadata))
         except OSError as error:
             console.warn(f"What was found of the pictures cannot be remembered ({error}).")
 

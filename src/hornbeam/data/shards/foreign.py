@@ -24,7 +24,7 @@ from hornbeam.data.shards.records import Damaged, Source
 from hornbeam.data.tables.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.tables.labels import BACKGROUND, read_labels_file
 from hornbeam.errors import DataError
-from hornbeam.storage import replacing
+from hornbeam.storage import write_table
 
 _SCAN = pa.schema([
     ("offset", pa.int64()), ("length", pa.int64()), ("filename", pa.string()),
@@ -119,8 +119,7 @@ def _scan(location: str) -> pa.Table:
     table = pa.Table.from_pylist(list(_examples(location)), schema=_SCAN)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as temporary:
-            pq.write_table(table, temporary)
+        write_table(kept, table)
     except OSError as error:
         # A cache that is full or may not be written costs time, and no more.
         console.warn(f"{kept.parent} cannot keep what was read ({error.strerror}).")

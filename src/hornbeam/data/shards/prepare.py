@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hornbeam import backend, console, storage
-from hornbeam.config import PrepareOptions, flag
+from hornbeam.config import PrepareOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import Dataset, Files
 from hornbeam.data.shards.records import OVERHEAD
@@ -37,6 +37,7 @@ from hornbeam.data.shards.shard import Encoding, Entry, Job, disk_sentence
 from hornbeam.data.shards.shard_writers import write_all
 from hornbeam.data.shards.tfrecord import DESCRIPTION, FORMAT, INDEX, Shards, open_prepared
 from hornbeam.errors import ConfigError, DataError
+from hornbeam.options import flag
 
 SETTINGS = "prepare.json"
 """What the pictures are prepared from, and how."""
@@ -283,9 +284,9 @@ def _write(
     with console.progress("writing shards", count) as advance:
 
         def finished(job: Job, entries: list[Entry]) -> None:
-            with _full_disk_explained(out), storage.replacing(_index(out, job.path.name)) as path:
-                columns = zip(*entries, strict=True)
-                pq.write_table(pa.table(dict(zip(Entry._fields, columns, strict=True))), path)
+            with _full_disk_explained(out):
+                columns = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
+                storage.write_table(_index(out, job.path.name), pa.table(columns))
 
         write_all(jobs, encoding, min(workers, len(todo)), advance, finished)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, Task, natural_order
+from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, Task, lists_like, natural_order
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 BACKGROUND = "background"
@@ -76,7 +76,7 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         place = f"{rows.root}, column '{column}'," if len(names) > 1 else f"{rows.root}"
         _check_count(classes, options, known, multi_label, place)
         if multi_label:
-            indices = pa.ListArray.from_arrays(values.offsets, indices)
+            indices = lists_like(values, indices)
         labels[Task(name, classes, multi_label)] = indices
     dataset = Dataset.from_columns(
         rows.root, rows.columns["path"], rows.columns["split"], labels,
@@ -87,16 +87,7 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
 
 def from_dataset(dataset: Dataset) -> Rows:
     """Return the rows of a dataset, with names in place of indices, to fit them to another model."""
-    labels = {}
-    for task in dataset.tasks:
-        column = dataset.table[task.name].combine_chunks()
-        names = pa.array(task.classes, pa.string())
-        if task.multi_label:
-            labels[task.name] = pa.ListArray.from_arrays(
-                column.offsets, names.take(column.flatten())
-            )
-        else:
-            labels[task.name] = names.take(column)
+    labels = {task.name: dataset.label_names(task) for task in dataset.tasks}
     columns = {
         name: dataset.table[name].combine_chunks()
         for name in dataset.table.column_names

@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hornbeam.data.dataset import SPLITS, Dataset
 from hornbeam.data.remote import absolute, is_remote, join
-from hornbeam.data.tables.labels import from_dataset
 from hornbeam.data.tables.manifests import read_places
 from hornbeam.errors import ConfigError
-from hornbeam.storage import replacing, write_text
+from hornbeam.storage import write_table, write_text
 
 _SEPARATORS = "|;,/ "
 
@@ -43,10 +40,9 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
     places = [_relative(place, folder) for place in _locations(dataset)]
     needed = ["--allow-outside"] if any(map(_is_outside, places)) else []
     columns: dict[str, Any] = {"path": pa.array(places, pa.string())}
-    labels = from_dataset(dataset).labels
     separator = ""
     for task in dataset.tasks:
-        column = labels[task.name]
+        column = dataset.label_names(task)
         if task.multi_label and path.suffix == ".csv":
             separator = next(s for s in _SEPARATORS if not any(s in c for c in task.classes))
             column = pa.array([separator.join(names) for names in column.to_pylist()], pa.string())
@@ -101,8 +97,4 @@ def _write(table: pa.Table, path: Path) -> None:
         else:
             write_text(path, "".join(f"{line}\n" for line in lines))
         return
-    with replacing(path) as temporary:
-        if path.suffix == ".csv":
-            pa_csv.write_csv(table, temporary)
-        else:
-            pq.write_table(table, temporary)
+    write_table(path, table)
