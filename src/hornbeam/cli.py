@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 
 from pydantic.fields import FieldInfo
 
-from hornbeam.config import COMMANDS, Options, choices_of, flag, read_config_file
+from hornbeam.config import COMMANDS
 from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
+from hornbeam.options import Options, choices_of, flag, read_config_file
 
 _SECTIONS = ("arguments", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
-             "training", "pictures", "augmentation", "machine")  # fmt: skip
+             "training", "learning rate", "optimizer", "loss", "pictures", "augmentation",
+             "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 
 _EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."
@@ -127,7 +129,7 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             continue
         names = [*(n for n in extra["names"] if not n.startswith("--")), flag(name),
                  *(n for n in extra["names"] if n.startswith("--"))]  # fmt: skip
-        if field.annotation is bool:
+        if field.annotation in (bool, bool | None):
             action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         else:
             action = {"metavar": _metavar(name, field)}
@@ -205,6 +207,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
     kind = str(field.annotation)
     if "Path" in kind:
         return "PATH"
+    if "parse_rates" in str(field.metadata):
+        return "PATTERN=X,…"
     for word, metavar in (("float", "X"), ("int", "N")):
         if word in kind:
             return metavar

@@ -6,93 +6,25 @@ the Python API are made from it. It imports neither Keras nor NumPy, so that `--
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import pydantic
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
-from hornbeam.errors import ConfigError, did_you_mean
-
-
-def option(
-    default: Any, sentence: str, *, section: str, names: Sequence[str] = (), **bounds: Any
-) -> Any:
-    """Declare an option.
-
-    Args:
-        default: its value when nobody says otherwise; `...` makes it required.
-        sentence: what `--help` says about it.
-        section: the heading of `--help` that it stands under.
-        names: further names on the command line, those of older projects and of other tools.
-        **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
-    """
-    extra: dict[str, Any] = {"section": section, "names": list(names)}
-    return Field(default, description=sentence, json_schema_extra=extra, **bounds)
-
-
-def positional(
-    sentence: str, default: Any = ..., metavar: str = "", names: Sequence[str] = ()
-) -> Any:
-    """Declare an argument that is given by its place, or by one of `names`."""
-    extra: dict[str, Any] = {
-        "section": "arguments", "positional": True, "metavar": metavar, "names": list(names),
-    }  # fmt: skip
-    return Field(default, description=sentence, json_schema_extra=extra)
-
-
-def _parse_image_size(value: Any) -> Any:
-    """Return (height, width, channels) of `224`, `224x160`, `224x160x1` or a sequence of those."""
-    if isinstance(value, int):
-        return (value, value, 3)
-    if isinstance(value, str):
-        sides = value.lower().replace("x", ",").split(",")
-        if not (1 <= len(sides) <= 3 and all(side.strip().isdecimal() for side in sides)):
-            raise ValueError("should be a number of pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS")
-        value = tuple(int(side) for side in sides)
-        if len(value) == 1:
-            value *= 2
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        return (*value, 3)
-    return value
-
-
-def _parse_location(value: Any) -> Any:
-    """Return a path of any kind as a string."""
-    return str(value) if isinstance(value, Path) else value
-
-
-def _parse_ratios(value: Any) -> Any:
-    """Return (train, validation, test) of `0.8,0.1,0.1`; without the third, test is 0."""
-    if isinstance(value, str):
-        try:
-            value = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            raise ValueError("should be numbers, as in 0.8,0.1,0.1") from None
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        value = (*value, 0.0)
-    return value
-
-
-def _parse_part(value: str) -> tuple[int, int]:
-    index, _, count = value.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise ValueError(f"--part should be i/n with 1 <= i <= n, as in 2/4 (got '{value}')")
-    return int(index) - 1, int(count)
-
-
-def _parse_names(value: Any) -> Any:
-    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-
-
-Side = Annotated[int, Field(ge=8, le=8192)]
-Channels = Literal[1, 3, 4]
-ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
-Data = Annotated[str, BeforeValidator(_parse_location)]
+from hornbeam.options import (
+    Data,
+    ImageSize,
+    Names,
+    Options,
+    Patterns,
+    Rates,
+    Ratios,
+    Share,
+    option,
+    parse_names,
+    parse_part,
+    positional,
+)
 
 Backend = Literal["auto", "tensorflow", "jax", "torch"]
 OnBad = Literal["error", "skip"]
@@ -115,19 +47,6 @@ _VERIFY = (
     "decode every picture first; what was verified before and has not changed is not read again"
 )
 _VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
-
-
-class Options(BaseModel):
-    """Base of all options: checked whole, immutable, all problems told at once."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except pydantic.ValidationError as error:
-            problems = [_sentence(problem, type(self)) for problem in error.errors()]
-            raise ConfigError("; ".join(problems) + ".") from None
 
 
 class SampleOptions(Options):
@@ -153,6 +72,10 @@ class TableOptions(Options):
     label_separator: str | None = option(
         None, "what separates the labels of one cell; makes its column multi-label", section="data"
     )
+    feature_columns: Names = option(
+        (), "columns of numbers that a recipe's model takes beside the picture, separated by commas",
+        section="data",
+    )  # fmt: skip
     split_column: str | None = option(
         None, "column that says train, validation or test; else split, where there is one",
         section="data",
@@ -342,13 +265,13 @@ class PrepareOptions(SourceOptions):
         if self.shards and self.examples_per_shard:
             raise ValueError("--shards and --examples-per-shard exclude each other; give one")
         if self.part is not None:
-            _parse_part(self.part)
+            parse_part(self.part)
         return self
 
     @property
     def part_of(self) -> tuple[int, int]:
         """Which part is written, from 0, and of how many."""
-        return _parse_part(self.part) if self.part else (0, 1)
+        return parse_part(self.part) if self.part else (0, 1)
 
 
 class AugmentPreviewOptions(PipelineOptions, SourceOptions):
@@ -422,16 +345,49 @@ class TrainOptions(PipelineOptions, SourceOptions):
         section="network",
     )
     weights: str = option(
-        "none", "where the network starts: none, imagenet, or a .h5, .weights.h5 or .keras file",
-        section="network",
+        "none", "where the network starts: none, imagenet, or a file: .keras, .h5, .weights.h5, "
+        ".safetensors, or a TensorFlow checkpoint (its prefix, or its directory)",
+        section="network", names=("--restore", "--checkpoint-path", "--restoring-file"),
+    )  # fmt: skip
+    restore_map: str | None = option(
+        None, "rules from the file's names to ours: a file of them, or one of Hornbeam's own, see "
+        "`hornbeam inspect --help`; else what fits the file", section="network",
+    )  # fmt: skip
+    restore_exclude: Patterns = option(
+        (), "patterns of our variables that the file does not set, separated by commas",
+        section="network", names=("--checkpoint-exclude-scopes",),
     )  # fmt: skip
     freeze: Literal["auto", "backbone", "none"] = option(
         "auto", "what stays as it is; auto = the backbone, where it has been trained before",
         section="network",
     )  # fmt: skip
+    trainable: Patterns = option(
+        (), "patterns of the variables that are trained, separated by commas; the others stay as they "
+        "are ('head/.*,block_1[3-6].*')", section="network", names=("--trainable-scopes",),
+    )  # fmt: skip
+    features: Literal["auto", "on", "off"] = option(
+        "auto", "compute what a frozen backbone makes of each picture once, and train the head on that; "
+        "auto = wherever the backbone is frozen and pictures are not mixed", section="network",
+    )  # fmt: skip
+    finetune: bool | None = option(
+        None, "then train the top of the backbone as well, and keep that only if it is better on the "
+        "validation pictures; else what the number of pictures suggests", section="network",
+    )  # fmt: skip
     dropout: float = option(
         0.2, "share of features dropped before the last layer", section="network", ge=0, lt=1
     )
+    batch_norm: Literal["auto", "train", "frozen"] = option(
+        "auto", "whether batch normalisation learns from the batches; auto = not in a backbone that has "
+        "been trained before", section="network",
+    )  # fmt: skip
+    batch_norm_warmup: bool = option(
+        False, "let the momentum of batch normalisation's averages rise from 0 to its value, so that "
+        "they forget the first steps", section="network",
+    )  # fmt: skip
+    precise_batch_norm: int = option(
+        0, "training batches from which batch normalisation's averages are computed anew at the end; "
+        "0 = off", section="network", ge=0,
+    )  # fmt: skip
 
     epochs: int | None = option(
         None, "times that each picture is seen; else 20, or 10 with a frozen backbone",
@@ -442,16 +398,122 @@ class TrainOptions(PipelineOptions, SourceOptions):
         section="training", names=("--train-steps",), ge=1,
     )  # fmt: skip
     batch_size: int = option(32, "pictures per step", section="training", names=("-b",), ge=1)
-    learning_rate: float | None = option(
-        None, "of Adam at its highest, after a warm-up and before falling to 0 along a cosine; "
-        "else 0.005, or 0.001 with weights that were trained before",
-        section="training", names=("--lr",), gt=0,
+    accumulate: int = option(
+        1, "batches whose gradients are averaged before the weights change",
+        section="training", names=("--replicas-to-aggregate",), ge=1,
     )  # fmt: skip
 
-    backend: Backend = option("auto", _BACKEND, section="machine")
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
-        "auto", "of the arithmetic; auto = float32 on CPUs, else mixed_bfloat16", section="machine"
+    learning_rate: float | None = option(
+        None, "at its highest; else 0.005, or 0.001 with weights that were trained before",
+        section="learning rate", names=("--lr",), gt=0,
+    )  # fmt: skip
+    schedule: Literal[
+        "cosine", "fixed", "exponential", "polynomial", "one-cycle", "phases"
+    ] = option(
+        "cosine", "how the rate changes after the warm-up; `hornbeam schedule --plot` shows it",
+        section="learning rate", names=("--learning-rate-decay-type",),
+    )  # fmt: skip
+    warmup: float = option(
+        0.1, "steps in which the rate rises at first; below 1, a share of all steps",
+        section="learning rate", names=("--warmup-steps",), ge=0,
+    )  # fmt: skip
+    end_learning_rate: float = option(
+        0.0, "that cosine and polynomial end with", section="learning rate", ge=0
     )
+    learning_rate_decay_factor: float = option(
+        0.94, "of exponential: what the rate is multiplied by", section="learning rate", gt=0, le=1
+    )
+    epochs_per_decay: float = option(
+        2.0, "of exponential: after how many epochs",
+        section="learning rate", names=("--num-epochs-per-decay",), gt=0,
+    )  # fmt: skip
+    polynomial_power: float = option(1.0, "of polynomial", section="learning rate", gt=0)
+    learning_rate_phases: str | None = option(
+        None, "of phases: rates and for how many steps each, as in 0.1:1000,0.01:1000",
+        section="learning rate",
+    )  # fmt: skip
+    lr_mult: Rates = option(
+        (), "factors on the rate by pattern, as in 'backbone/.*=0.1,head/.*=1'; the first match counts, "
+        "0 freezes", section="learning rate",
+    )  # fmt: skip
+    layer_decay: float = option(
+        1.0, "factor on the rate from each block of the backbone to the one before it",
+        section="learning rate", gt=0, le=1,
+    )  # fmt: skip
+
+    optimizer: Literal[
+        "adam", "adamw", "sgd", "momentum", "rmsprop", "adadelta", "adagrad", "ftrl", "lion", "lamb",
+        "muon", "nadam", "adamax", "adafactor",
+    ] = option(
+        "adam", "what turns gradients into steps", section="optimizer", names=("--opt",)
+    )  # fmt: skip
+    momentum: float = option(0.9, "of momentum and of muon", section="optimizer", ge=0, lt=1)
+    nesterov: bool = option(False, "of momentum: look ahead", section="optimizer")
+    beta_1: float | None = option(
+        None, "of adam and its kin: decay of the mean of gradients; else Keras' (mostly 0.9)",
+        section="optimizer", names=("--adam-beta1",), ge=0, lt=1,
+    )  # fmt: skip
+    beta_2: float | None = option(
+        None, "of adam and its kin: decay of the mean of squares; else Keras' (mostly 0.999)",
+        section="optimizer", names=("--adam-beta2",), ge=0, lt=1,
+    )  # fmt: skip
+    epsilon: float | None = option(
+        None, "what keeps divisions from zero; else Keras' (mostly 1e-7)",
+        section="optimizer", names=("--opt-epsilon",), gt=0,
+    )  # fmt: skip
+    adadelta_rho: float = option(0.95, "of adadelta", section="optimizer", ge=0, lt=1)
+    adagrad_initial_accumulator_value: float = option(0.1, "of adagrad", section="optimizer", ge=0)
+    ftrl_learning_rate_power: float = option(-0.5, "of ftrl", section="optimizer", le=0)
+    ftrl_initial_accumulator_value: float = option(0.1, "of ftrl", section="optimizer", ge=0)
+    ftrl_l1: float = option(0.0, "of ftrl: strength of L1", section="optimizer", ge=0)
+    ftrl_l2: float = option(0.0, "of ftrl: strength of L2", section="optimizer", ge=0)
+    rmsprop_momentum: float = option(0.0, "of rmsprop", section="optimizer", ge=0, lt=1)
+    rmsprop_decay: float = option(
+        0.9, "of rmsprop: decay of the mean of squares", section="optimizer", ge=0, lt=1
+    )
+    weight_decay: float = option(
+        0.0, "share of each weight that a step of rate 1 takes away (decoupled, as in AdamW)",
+        section="optimizer", ge=0,
+    )  # fmt: skip
+    no_decay: Patterns = option(
+        (r".*/(bias|gamma|beta)",), "patterns of the variables without weight decay",
+        section="optimizer",
+    )  # fmt: skip
+    clip_norm: float | None = option(
+        None, "largest norm of all gradients together", section="optimizer", gt=0
+    )
+    clip_value: float | None = option(
+        None, "largest value of each part of a gradient", section="optimizer", gt=0
+    )
+    ema: float | None = option(
+        None, "average the weights over the steps with this decay (0.999, say); the averages are what "
+        "is validated and kept", section="optimizer", gt=0, lt=1,
+    )  # fmt: skip
+
+    loss: str = option(
+        "auto", "auto, categorical, binary, focal, or the name of one of Keras' losses; auto = binary "
+        "for multi-label tasks, else categorical", section="loss", names=("--objectives",),
+    )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, "share of each target that is spread over all classes", section="loss", ge=0, lt=1
+    )
+    focal_gamma: float = option(
+        2.0, "of focal: how much less easy pictures count", section="loss", ge=0
+    )
+    class_weights: str = option(
+        "none", "none, balanced (rare classes count more), or 'class=weight,…'", section="loss"
+    )
+    loss_weights: Rates = option(
+        (), "how much each task counts, as in 'colour=1,kind=0.5'", section="loss"
+    )
+
+    backend: Backend = option("auto", _BACKEND, section="machine")
+    precision: Literal[
+        "auto", "float32", "mixed_bfloat16", "mixed_float16", "graph_bfloat16"
+    ] = option(
+        "auto", "of the arithmetic; auto = the quickest of float32 and bfloat16 for this network here",
+        section="machine",
+    )  # fmt: skip
     processes: int = option(
         0, "decode in this many processes of their own; 0 = in threads", section="machine", ge=0
     )
@@ -525,7 +587,7 @@ class ExportOptions(Options):
     """Write the trained model for use elsewhere, and prove that it answers as before."""
 
     run: Path = positional("run directory", metavar="RUN")
-    format: Annotated[tuple[ExportFormat, ...], BeforeValidator(_parse_names)] = option(
+    format: Annotated[tuple[ExportFormat, ...], BeforeValidator(parse_names)] = option(
         ("keras",), "formats, separated by commas: keras, h5", section="output"
     )
     out: Path = option(..., "directory for the files", section="output", names=("--save-to",))
@@ -549,68 +611,3 @@ COMMANDS: dict[str, type[Options]] = {
     "export": ExportOptions,
     "models": ModelsOptions,
 }
-
-
-def flag(field: str) -> str:
-    """Return the command-line name of an option: `batch_size` → `--batch-size`."""
-    return "--" + field.replace("_", "-")
-
-
-def choices_of(annotation: Any) -> tuple[str, ...]:
-    """Return the values that an option of type `Literal` takes, or nothing for other types."""
-    return annotation.__args__ if getattr(annotation, "__origin__", None) is Literal else ()
-
-
-def read_config_file(path: Path, options: type[Options]) -> dict[str, Any]:
-    """Read options from a YAML file, with their names in either spelling, `-` or `_`.
-
-    Raises:
-        ConfigError: the file is missing, is no YAML, or names an option that there is not.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration file {path} cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise ConfigError(f"{path}{line}: this is not YAML.") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected lines such as 'batch_size: 64'.")
-    values = {str(name).replace("-", "_"): value for name, value in content.items()}
-    for name in values:
-        if name not in options.model_fields:
-            raise ConfigError(
-                f"{path}: there is no option '{name}'.{did_you_mean(name, options.model_fields)}"
-            )
-    return values
-
-
-def _sentence(problem: Any, options: type[Options]) -> str:
-    """Say in our words what pydantic found."""
-    field = str(problem["loc"][0]) if problem["loc"] else ""
-    if not field:
-        return str(problem["ctx"]["error"])
-    info = options.model_fields.get(field)
-    if info is None:
-        return f"there is no option '{field}'.{did_you_mean(field, options.model_fields)}".strip(
-            "."
-        )
-    extra = info.json_schema_extra
-    is_positional = isinstance(extra, dict) and "positional" in extra
-    name = str(extra["metavar"]) if isinstance(extra, dict) and is_positional else flag(field)
-    if problem["type"] == "missing":
-        return f"{name} is missing: {info.description}"
-    if problem["type"] == "value_error":
-        return f"{name} {problem['ctx']['error']} (got {problem['input']!r})"
-    if field == "image_size" and problem["type"] == "literal_error":
-        return f"{name} takes 1, 3 or 4 channels (got {problem['input']!r})"
-    message = str(problem["msg"]).removeprefix("Input ").split(", unable")[0]
-    hint = ""
-    if problem["type"] == "literal_error":
-        choices = choices_of(info.annotation) or ExportFormat.__args__  # type: ignore[attr-defined]
-        hint = did_you_mean(str(problem["input"]), choices).rstrip("?")
-        hint = f";{hint.lower()}?" if hint else ""
-    return f"{name} {message} (got {problem['input']!r}){hint}"

@@ -1,0 +1,187 @@
+"""What an option is: how `config.py` declares it, how words become values, what wrong ones are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, Field
+
+from hornbeam.errors import ConfigError, did_you_mean
+from hornbeam.patterns import parse_rates, split_patterns
+
+
+def option(
+    default: Any, sentence: str, *, section: str, names: Sequence[str] = (), **bounds: Any
+) -> Any:
+    """Declare an option.
+
+    Args:
+        default: its value when nobody says otherwise; `...` makes it required.
+        sentence: what `--help` says about it.
+        section: the heading of `--help` that it stands under.
+        names: further names on the command line, those of older projects and of other tools.
+        **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
+    """
+    extra: dict[str, Any] = {"section": section, "names": list(names)}
+    return Field(default, description=sentence, json_schema_extra=extra, **bounds)
+
+
+def positional(
+    sentence: str, default: Any = ..., metavar: str = "", names: Sequence[str] = ()
+) -> Any:
+    """Declare an argument that is given by its place, or by one of `names`."""
+    extra: dict[str, Any] = {
+        "section": "arguments", "positional": True, "metavar": metavar, "names": list(names),
+    }  # fmt: skip
+    return Field(default, description=sentence, json_schema_extra=extra)
+
+
+def _parse_image_size(value: Any) -> Any:
+    """Return (height, width, channels) of `224`, `224x160`, `224x160x1` or a sequence of those."""
+    if isinstance(value, int):
+        return (value, value, 3)
+    if isinstance(value, str):
+        sides = value.lower().replace("x", ",").split(",")
+        if not (1 <= len(sides) <= 3 and all(side.strip().isdecimal() for side in sides)):
+            raise ValueError("should be a number of pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS")
+        value = tuple(int(side) for side in sides)
+        if len(value) == 1:
+            value *= 2
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return (*value, 3)
+    return value
+
+
+def _parse_location(value: Any) -> Any:
+    """Return a path of any kind as a string."""
+    return str(value) if isinstance(value, Path) else value
+
+
+def _parse_ratios(value: Any) -> Any:
+    """Return (train, validation, test) of `0.8,0.1,0.1`; without the third, test is 0."""
+    if isinstance(value, str):
+        try:
+            value = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            raise ValueError("should be numbers, as in 0.8,0.1,0.1") from None
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        value = (*value, 0.0)
+    return value
+
+
+def parse_part(value: str) -> tuple[int, int]:
+    """Return which part `i/n` is, from 0, and of how many."""
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ValueError(f"--part should be i/n with 1 <= i <= n, as in 2/4 (got '{value}')")
+    return int(index) - 1, int(count)
+
+
+def parse_names(value: Any) -> Any:
+    """Return the names in `a,b` as a tuple."""
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
+def _parse_patterns(value: Any) -> Any:
+    """Return the patterns in `a,b` as a tuple."""
+    return tuple(split_patterns(value)) if isinstance(value, str) else value
+
+
+def _parse_rates(value: Any) -> Any:
+    """Return the pairs in `pattern=number,…` as a tuple; a mapping, from YAML, is one too."""
+    if isinstance(value, str):
+        return parse_rates(value)
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
+Side = Annotated[int, Field(ge=8, le=8192)]
+Channels = Literal[1, 3, 4]
+ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_parse_patterns)]
+Rates = Annotated[tuple[tuple[str, float], ...], BeforeValidator(_parse_rates)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
+Data = Annotated[str, BeforeValidator(_parse_location)]
+
+
+class Options(BaseModel):
+    """Base of all options: checked whole, immutable, all problems told at once."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            problems = [_sentence(problem, type(self)) for problem in error.errors()]
+            raise ConfigError("; ".join(problems) + ".") from None
+
+
+def flag(field: str) -> str:
+    """Return the command-line name of an option: `batch_size` → `--batch-size`."""
+    return "--" + field.replace("_", "-")
+
+
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """Return the values that an option of type `Literal` takes, or nothing for other types."""
+    return annotation.__args__ if getattr(annotation, "__origin__", None) is Literal else ()
+
+
+def read_config_file(path: Path, options: type[Options]) -> dict[str, Any]:
+    """Read options from a YAML file, with their names in either spelling, `-` or `_`.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or names an option that there is not.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read ({error}).") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}, column {where.column + 1}" if where else ""
+        raise ConfigError(f"{path}{line}: this is not YAML.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected lines such as 'batch_size: 64'.")
+    values = {str(name).replace("-", "_"): value for name, value in content.items()}
+    for name in values:
+        if name not in options.model_fields:
+            raise ConfigError(
+                f"{path}: there is no option '{name}'.{did_you_mean(name, options.model_fields)}"
+            )
+    return values
+
+
+def _sentence(problem: Any, options: type[Options]) -> str:
+    """Say in our words what pydantic found."""
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    if not field:
+        return str(problem["ctx"]["error"])
+    info = options.model_fields.get(field)
+    if info is None:
+        return f"there is no option '{field}'.{did_you_mean(field, options.model_fields)}".strip(
+            "."
+        )
+    extra = info.json_schema_extra
+    is_positional = isinstance(extra, dict) and "positional" in extra
+    name = str(extra["metavar"]) if isinstance(extra, dict) and is_positional else flag(field)
+    if problem["type"] == "missing":
+        return f"{name} is missing: {info.description}"
+    if problem["type"] == "value_error":
+        return f"{name} {problem['ctx']['error']} (got {problem['input']!r})"
+    if field == "image_size" and problem["type"] == "literal_error":
+        return f"{name} takes 1, 3 or 4 channels (got {problem['input']!r})"
+    message = str(problem["msg"]).removeprefix("Input ").split(", unable")[0]
+    hint = ""
+    if problem["type"] == "literal_error":
+        choices = re.findall("'([^']*)'", problem["ctx"]["expected"])
+        hint = did_you_mean(str(problem["input"]), choices).rstrip("?")
+        hint = f";{hint.lower()}?" if hint else ""
+    return f"{name} {message} (got {problem['input']!r}){hint}"
