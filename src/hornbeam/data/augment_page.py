@@ -101,7 +101,11 @@ def spread(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 def _cells(loader: Loader, batch: Batch, dataset: Dataset) -> list[str]:
     images = batch.images if batch.mix is None else mix_images(batch.images, batch.mix)
     captions = [
-        " · ".join(_caption(task, batch.targets[task.name][slot]) for task in dataset.tasks)
+        " · ".join(
+            _caption(task, batch.targets[task.name][slot])
+            for task in dataset.tasks
+            if batch.weights[task.name][slot]
+        )
         for slot in range(len(dataset))
     ]
     side = max(loader.image_size[:2])

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hornbeam.config import MAX_PIXELS
 from hornbeam.data.pixels.images import Pixels, decode, measure, shrink, with_channels
 from hornbeam.data.remote import join, read_bytes
-from hornbeam.errors import DataError, did_you_mean
+from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 from hornbeam.storage import write_table
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -27,6 +28,9 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 
 COLUMNS = ("path", "split", "group", "digest", "shard", "offset", "length", "example")
 """Names of columns that are not labels; a task cannot be called so."""
+
+FEATURE = "feature:"
+"""What the names of side features begin with in the table; no task can, whatever its column."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Dataset:
             name: the index into its classes (int32), or a list of them for multi-label tasks.
             `digest` (string) is there once it was verified; `group` (string) where pictures belong
             together; `shard` (string), `offset` and `length` (int64) where they are records of shards.
+            `feature:NAME` (float32) is a side feature: a number that the model takes beside the
+            picture. A label of one class is null where the picture has none for that task.
         tasks: what is asked; empty for pictures without labels.
         reader: gets the bytes.
         max_pixels: a picture of more is refused, undecoded.
@@ -126,17 +132,51 @@ class Dataset:
     def labels(self, task: Task) -> NDArray[Any]:
         """Return the label of every example for `task`.
 
-        Class indices, int32 `[examples]`; of a multi-label task bool `[examples, classes]`.
+        Class indices, int32 `[examples]`, -1 where there is none; of a multi-label task bool
+        `[examples, classes]`.
         """
         column = self.table[task.name]
         if not task.multi_label:
-            return np.asarray(column.to_numpy(), np.int32)
+            return np.asarray(pc.fill_null(column, -1).to_numpy(), np.int32)
         marks = np.zeros((len(self), len(task.classes)), bool)
         marks[pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column).to_numpy()] = True
         return marks
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the side features, in the order in which a model takes them."""
+        names = self.table.column_names
+        return tuple(name.removeprefix(FEATURE) for name in names if name.startswith(FEATURE))
+
+    def feature_values(self) -> NDArray[np.float32]:
+        """Return the side features of every example: float32 `[examples, features]`."""
+        values = np.zeros((len(self), len(self.features)), np.float32)
+        for place, name in enumerate(self.features):
+            values[:, place] = self.table[FEATURE + name].to_numpy()
+        return values
+
+    def with_features(self, names: Sequence[str]) -> Dataset:
+        """Return the dataset with these of its side features, in this order, and no others.
+
+        Raises:
+            ConfigError: it lacks one.
+        """
+        missing = [name for name in names if name not in self.features]
+        if missing:
+            raise ConfigError(
+                f"{self.root} has no numbers {listing(missing)} beside its pictures; it has "
+                f"{listing(self.features) or 'none, but a manifest may have such columns'}."
+                + did_you_mean(missing[0], self.features)
+            )
+        others = [name for name in self.table.column_names if not name.startswith(FEATURE)]
+        table = self.table.select([*others, *(FEATURE + name for name in names)])
+        return dataclasses.replace(self, table=table)
+
     def label_names(self, task: Task) -> pa.Array:
-        """Return the class name of every example for `task`; of a multi-label task, lists of them."""
+        """Return the class name of every example for `task`; of a multi-label task, lists of them.
+
+        Null where a picture has none.
+        """
         column = self.table[task.name].combine_chunks()
         names = pa.array(task.classes, pa.string())
         if task.multi_label:
@@ -247,6 +287,7 @@ class Dataset:
         result = {}
         for split in self.splits:
             chosen = labels[self.where(split)]
+            chosen = chosen if task.multi_label else chosen[chosen >= 0]
             sums = (
                 chosen.sum(axis=0) if task.multi_label else np.bincount(chosen, minlength=classes)
             )
@@ -297,7 +338,7 @@ class Dataset:
                 column = table[task.name].combine_chunks()
                 names = column.flatten() if task.multi_label else column.cast(pa.string())
                 labels = pc.index_in(names, value_set=pa.array(task.classes, pa.string()))
-                if labels.null_count:
+                if labels.null_count > names.null_count:
                     raise DataError(f"{path}: column '{task.name}' has a class that the run lacks.")
                 if task.multi_label:
                     labels = lists_like(column, labels)

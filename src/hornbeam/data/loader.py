@@ -40,19 +40,28 @@ class Batch(NamedTuple):
         images: uint8 `[batch, height, width, channels]`.
         targets: by task: class indices, int32 `[batch]`; for multi-label tasks, and for all when
             pictures are mixed, shares of each class, float32 `[batch, classes]`.
-        weights: by task, float32 `[batch]`: 1 for an example, 0 for padding.
+        weights: by task, float32 `[batch]`: 1 for an example, 0 for padding and where the label is
+            missing; of a mixed picture, the share that has one.
         mix: what the device is to do, float32 `[batch, mixing.COLUMNS]`; `None` for nothing.
+        features: the numbers beside each picture, float32 `[batch, features]`, as they are in the
+            dataset, mixed like the targets, 0 for padding; `None` where the dataset has none.
     """
 
     images: Pixels
     targets: dict[str, NDArray[Any]]
     weights: dict[str, Floats]
     mix: Floats | None = None
+    features: Floats | None = None
 
     @property
     def inputs(self) -> Pixels | dict[str, NDArray[Any]]:
-        """What the model takes: pixels, or pixels and what to do with them (training.mixing)."""
-        return self.images if self.mix is None else {"image": self.images, "mix": self.mix}
+        """What the model takes: pixels; else a dictionary of `image` and what there is beside it.
+
+        That is `features`, and `mix`: what to do with the pixels (training.mixing).
+        """
+        beside = {"features": self.features, "mix": self.mix}
+        there = {name: array for name, array in beside.items() if array is not None}
+        return {"image": self.images, **there} if there else self.images
 
 
 class Loader:
@@ -137,6 +146,7 @@ class Loader:
             in_memory,
         )
         self._labels: dict[str, Labels] = {t.name: labels_of(dataset, t) for t in dataset.tasks}
+        self._features = dataset.feature_values() if dataset.features else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,13 +173,28 @@ class Loader:
             batch.images[slot] = self._pictures.get(int(rows[slot]), key)
         for name, labels in self._labels.items():
             batch.targets[name][present] = labels.rows(rows[present], soft=self.mixes)
-            batch.weights[name][present] = 1
+            batch.weights[name][present] = labels.known(rows[present])
+        if batch.features is not None and self._features is not None:
+            batch.features[present] = self._features[rows[present]]
         if self.mixing and batch.mix is not None:
             self._draw_mix(batch.mix, rows, positions)
-            shares = own_shares(batch.mix, self.image_size[:2])
-            for name, targets in batch.targets.items():
-                batch.targets[name] = mix_targets(targets, shares)
+            return self._mixed(batch, own_shares(batch.mix, self.image_size[:2]))
         return batch
+
+    def _mixed(self, batch: Batch, shares: Floats) -> Batch:
+        """Return the batch with labels and side features mixed as the device will mix pixels."""
+        for name, targets in batch.targets.items():
+            batch.targets[name] = mix_targets(targets, shares)
+            weights = batch.weights[name]
+            if weights.all():
+                continue
+            # What of a picture has a label counts, and by its share; padding is mixed with nothing.
+            known = mix_targets(weights[:, None], shares)
+            batch.weights[name] = known[:, 0]
+            batch.targets[name] /= np.where(known > 0, known, 1)
+        if batch.features is None:
+            return batch
+        return batch._replace(features=mix_targets(batch.features, shares))
 
     def _draw_mix(self, mix: Floats, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         assert self.mixing is not None
@@ -186,6 +211,9 @@ class Loader:
             {name: labels.empty(part, soft=self.mixes) for name, labels in self._labels.items()},
             {name: np.zeros(part, np.float32) for name in self._labels},
             neutral(part) if self.mixes else None,
+            None
+            if self._features is None
+            else np.zeros((part, self._features.shape[1]), np.float32),
         )
 
     def rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -269,6 +297,7 @@ def _copied(batch: Batch) -> Batch:
         {name: np.array(targets) for name, targets in batch.targets.items()},
         {name: np.array(weights) for name, weights in batch.weights.items()},
         None if batch.mix is None else np.array(batch.mix),
+        None if batch.features is None else np.array(batch.features),
     )
 
 

@@ -27,7 +27,7 @@ from hornbeam.data.tables.folders import (
     require_utf8,
 )
 from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
-from hornbeam.data.tables.manifests import is_manifest, read_manifest
+from hornbeam.data.tables.manifests import is_manifest, read_manifest, read_unlabelled
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 _PATTERN = re.compile(r"[*?\[]")
@@ -41,6 +41,7 @@ def open_dataset(
     *,
     examples: Any = None,
     tell: Tell = refuse,
+    features: Sequence[str] | None = None,
 ) -> Dataset:
     """Read the table of examples of a folder, a manifest, shards, or a user's reader.
 
@@ -50,16 +51,24 @@ def open_dataset(
         tasks: what a model can tell, where there is one: it fixes the classes and their order.
         examples: `examples(split)` of a recipe, which takes the place of the location.
         tell: is told of faults that need not stop the reading, instead of raising them.
+        features: the numbers that a model takes beside the picture; else those that the options
+            name, or all that shards have.
 
     Raises:
-        ConfigError: there is no such place.
+        ConfigError: there is no such place, or it lacks a column.
         DataError: what is there cannot be read as a dataset.
     """
+    if features is not None:
+        options = options.model_copy(update={"feature_columns": tuple(features)})
     if examples is not None:
-        return to_dataset(read_examples(examples, location), options, tasks)
+        rows = read_examples(examples, location, options.feature_columns)
+        return to_dataset(rows, options, tasks)
     if not location:
         raise ConfigError("DATA is missing: folder of pictures, manifest, or TFRecord files.")
-    return to_dataset(_read(location, options, tell, tasks), options, tasks)
+    dataset = to_dataset(_read(location, options, tell, tasks), options, tasks)
+    if features is None and not options.feature_columns:
+        return dataset
+    return dataset.with_features(options.feature_columns)
 
 
 def open_folder(root: Path | str, tasks: tuple[Task, ...] | None = None) -> Dataset:
@@ -75,7 +84,9 @@ def open_both(
     Splits that the two places may have themselves are not looked at.
     """
     training = open_dataset(location, options, tell=tell)
-    judging = open_dataset(validation, options, training.tasks, tell=tell)
+    judging = open_dataset(
+        validation, options, training.tasks, tell=tell, features=training.features
+    )
     if type(training.reader) is not type(judging.reader):
         raise ConfigError(
             f"{location} and {validation} are of different kinds; give two of pictures or two of shards."
@@ -94,13 +105,37 @@ def open_both(
     return Dataset(root, table, training.tasks, training.reader)
 
 
-def open_pictures(arguments: Sequence[str | Path]) -> Dataset:
+def open_pictures(
+    arguments: Sequence[str | Path],
+    *,
+    image_column: str | None = None,
+    features: Sequence[str] = (),
+    allow_outside: bool = False,
+) -> Dataset:
     """List pictures without labels: files as they are named, folders with all that is in them.
 
+    Args:
+        arguments: paths and addresses of pictures, and folders; or one manifest.
+        image_column: of the manifest.
+        features: columns of numbers that the model takes beside the picture; only a manifest can
+            have them.
+        allow_outside: whether the manifest may name files outside its own folder.
+
     Raises:
-        ConfigError: a path does not exist.
-        DataError: there is no picture.
+        ConfigError: a path does not exist, or a manifest is needed or lacks a column.
+        DataError: there is no picture, or a number is missing.
     """
+    manifests = [str(argument) for argument in arguments if is_manifest(str(argument))]
+    if manifests and len(arguments) > 1:
+        raise ConfigError(f"{manifests[0]} is a manifest; give it alone.")
+    if manifests:
+        root, columns = read_unlabelled(manifests[0], image_column, features, allow_outside)
+        return Dataset.from_columns(root, columns.pop("path"), columns.pop("split"), **columns)
+    if features:
+        raise ConfigError(
+            f"The model takes {listing(features)} beside the picture; give a manifest with the columns "
+            f"{', '.join(['path', *features])} instead of pictures alone."
+        )
     paths: list[str] = []
     for argument in map(str, arguments):
         if remote.is_remote(argument):

@@ -111,7 +111,8 @@ def _require_two(dataset: Dataset) -> None:
     for task in dataset.tasks:
         if task.multi_label:
             continue
-        counts = np.bincount(dataset.labels(task), minlength=len(task.classes))
+        labels = dataset.labels(task)
+        counts = np.bincount(labels[labels >= 0], minlength=len(task.classes))
         for name, count in zip(task.classes, counts.tolist(), strict=True):
             if count == 1:
                 raise DataError(
@@ -221,8 +222,9 @@ def _unit_table(
             all_units.append(units[pc.list_parent_indices(column).to_numpy()])
             all_classes.append(pc.list_flatten(column).to_numpy().astype(np.int64) + first)
         else:
-            all_units.append(units)
-            all_classes.append(column.to_numpy().astype(np.int64) + first)
+            labels = dataset.labels(task)
+            all_units.append(units[labels >= 0])
+            all_classes.append(labels[labels >= 0].astype(np.int64) + first)
         first += len(task.classes)
     if not dataset.tasks:  # only the shares of all pictures count
         all_units, all_classes, first = [units], [np.zeros(len(units), np.int64)], 1

@@ -21,6 +21,9 @@ class Labels(Protocol):
             soft: give shares of classes, float32 `[rows, classes]`, even where indices would do.
         """
 
+    def known(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which examples have a label; the targets of the others are those of padding."""
+
     def empty(self, count: int, soft: bool) -> NDArray[Any]:
         """Return the targets of padding."""
 
@@ -38,8 +41,13 @@ class _Indices:
         self._classes = len(task.classes)
 
     def rows(self, rows: NDArray[np.int64], soft: bool) -> NDArray[Any]:
-        chosen = self._indices[rows]
-        return np.eye(self._classes, dtype=np.float32)[chosen] if soft else chosen
+        chosen = np.maximum(self._indices[rows], 0)
+        if not soft:
+            return chosen
+        return np.eye(self._classes, dtype=np.float32)[chosen] * self.known(rows)[:, None]
+
+    def known(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray(self._indices[rows] >= 0)
 
     def empty(self, count: int, soft: bool) -> NDArray[Any]:
         if soft:
@@ -65,6 +73,9 @@ class _Marks:
         for slot, row in enumerate(rows):
             result[slot, self._values[self._starts[row] : self._starts[row + 1]]] = 1
         return result
+
+    def known(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.ones(len(rows), bool)
 
     def empty(self, count: int, soft: bool) -> NDArray[Any]:
         return np.zeros((count, self._classes), np.float32)

@@ -68,7 +68,7 @@ class Predictions:
         `T_prediction`, `T_correct`, `T_probability` (of the prediction), `T_logits` and
         `T_probabilities` (lists, in the order of the classes). Of a multi-label task `T` and
         `T_prediction` are lists of classes, `T_correct` says whether they are the same, and there is
-        no `T_probability`.
+        no `T_probability`. `T` and `T_correct` are null where a picture lacks the label.
         """
         columns: dict[str, Any] = {
             "path": self.dataset.table["path"],
@@ -80,7 +80,9 @@ class Predictions:
                 labels = self.dataset.labels(task)
                 same = labels == predicted
                 columns[task.name] = _names(task, labels)
-                columns[f"{task.name}_correct"] = same.all(axis=1) if task.multi_label else same
+                columns[f"{task.name}_correct"] = (
+                    same.all(axis=1) if task.multi_label else pa.array(same, mask=labels < 0)
+                )
             columns[f"{task.name}_prediction"] = _names(task, predicted)
             if not task.multi_label:
                 columns[f"{task.name}_probability"] = pa.array(probabilities.max(axis=1))
@@ -108,7 +110,7 @@ def predict(
     """Ask a classifier about every picture of a dataset.
 
     Args:
-        model: from uint8 pixels to logits by task.
+        model: from uint8 pixels, and the dataset's side features if it has some, to logits by task.
         dataset: with or without labels.
         tasks: the model's outputs.
         image_size: (height, width) or (height, width, channels) that the model takes.
@@ -176,7 +178,7 @@ def _names(task: Task, labels: NDArray[Any]) -> pa.Array:
     """Return class names of indices, or lists of them for marks `[examples, classes]`."""
     names = pa.array(task.classes, pa.string())
     if not task.multi_label:
-        return names.take(pa.array(labels))
+        return names.take(pa.array(labels, mask=labels < 0))
     offsets = np.concatenate([[0], labels.sum(axis=1).cumsum()]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(labels.nonzero()[1])))
 

@@ -143,7 +143,7 @@ def _mistakes(predictions: Predictions, scores: Scores) -> str:
         wrong = np.flatnonzero((labels != predicted).any(axis=1))
     else:
         confidence = probabilities.max(axis=1)
-        wrong = np.flatnonzero(labels != predicted)
+        wrong = np.flatnonzero((labels != predicted) & (labels >= 0))
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
     if not len(worst):
         return "<p>There are none.</p>"

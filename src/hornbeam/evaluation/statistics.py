@@ -103,14 +103,16 @@ class Scores:
 
 
 def score(predictions: Predictions, task: Task) -> Scores:
-    """Compare the answers with the labels, for one task."""
+    """Compare the answers with the labels, for one task; pictures that lack its label do not count."""
     if task.multi_label:
         return _score_marks(predictions, task)
     labels, predicted = predictions.dataset.labels(task), predictions.predicted(task)
+    known = labels >= 0
+    labels, predicted = labels[known], predicted[known]
     count = len(task.classes)
     confusion = np.bincount(labels * count + predicted, minlength=count * count)
     confusion = confusion.reshape(count, count)
-    logits = predictions.logits[task.name].astype(np.float64)
+    logits = predictions.logits[task.name][known].astype(np.float64)
     top = logits.max(axis=1)
     log_total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
     losses = log_total - logits[np.arange(len(labels)), labels]
@@ -124,7 +126,7 @@ def score(predictions: Predictions, task: Task) -> Scores:
         for i, name in enumerate(task.classes)
     )
     accuracy = Share(int(right.sum()), len(labels))
-    return Scores(task, accuracy, float(losses.mean()), _reach(losses), classes, confusion)
+    return Scores(task, accuracy, _mean(losses), _reach(losses), classes, confusion)
 
 
 def _score_marks(predictions: Predictions, task: Task) -> Scores:
@@ -142,6 +144,11 @@ def _score_marks(predictions: Predictions, task: Task) -> Scores:
     )
     accuracy = Share(int((truth == answers).all(axis=1).sum()), len(truth))
     return Scores(task, accuracy, float(losses.mean()), _reach(losses), classes, None)
+
+
+def _mean(losses: NDArray[np.float64]) -> float:
+    """Return the mean; NaN of no values, without numpy's warning."""
+    return float(losses.mean()) if len(losses) else math.nan
 
 
 def _reach(losses: NDArray[np.float64]) -> float:

@@ -195,7 +195,7 @@ class _Places:
         names = []
         for task, labels in self._labels:
             value = labels[row]
-            marked = np.flatnonzero(value) if task.multi_label else [value]
+            marked = np.flatnonzero(value) if task.multi_label else [value] if value >= 0 else []
             names.append("+".join(task.classes[index] for index in marked))
         return ", ".join(names)
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hornbeam.data.dataset import Dataset
+from hornbeam.data.dataset import FEATURE, Dataset
 from hornbeam.data.pixels import jpeg
 from hornbeam.data.pixels.images import Pixels, decode, measure
 from hornbeam.data.pixels.resize import Box, reduction_for, resize_box
@@ -221,15 +221,16 @@ def _payload(dataset: Dataset, row: int, picture: _Picture, labels: dict[str, li
         tfexample.HEIGHT: picture.height,
         tfexample.WIDTH: picture.width,
         tfexample.CHANNELS: 3,  # as `images.decode` and TensorFlow's decode_image(channels=3) give it
-        **{key: values[row] for key, values in labels.items()},
+        **{key: values[row] for key, values in labels.items() if values[row] is not None},
     })  # fmt: skip
 
 
 def _label_features(dataset: Dataset) -> dict[str, list[Any]]:
-    """Return the labels of all rows under the keys of their features.
+    """Return the labels and numbers of all rows under the keys of their features.
 
-    One task of single labels has the usual keys. With more tasks, or several labels, each has its
-    name in its keys, and the first one of single labels has the usual ones as well.
+    A label that is missing is `None`. One task of single labels has the usual keys. With more tasks,
+    or several labels, each has its name in its keys, and the first one of single labels has the usual
+    ones as well.
     """
     features: dict[str, list[Any]] = {}
     single = [task for task in dataset.tasks if not task.multi_label]
@@ -238,11 +239,13 @@ def _label_features(dataset: Dataset) -> dict[str, list[Any]]:
         if task.multi_label:
             texts: list[Any] = [[task.classes[n].encode() for n in some] for some in numbers]
         else:
-            texts = [task.classes[n].encode() for n in numbers]
+            texts = [None if n is None else task.classes[n].encode() for n in numbers]
         if task.multi_label or len(dataset.tasks) > 1:
             features[f"image/class/{task.name}/label"] = numbers
             features[f"image/class/{task.name}/text"] = texts
         if single and task is single[0]:
             features[tfexample.LABEL] = numbers
             features[tfexample.TEXT] = texts
+    for name in dataset.features:
+        features[tfexample.NUMBER + name] = dataset.table[FEATURE + name].to_pylist()
     return features

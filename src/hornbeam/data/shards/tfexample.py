@@ -20,8 +20,10 @@ WIDTH = "image/width"
 CHANNELS = "image/channels"
 LABEL = "image/class/label"
 TEXT = "image/class/text"
+NUMBER = "image/feature/"
+"""Before the name of a side feature, a float."""
 
-Value = bytes | int | list[bytes] | list[int]
+Value = bytes | int | float | list[bytes] | list[int] | list[float]
 
 
 def encode(features: Mapping[str, Value]) -> bytes:
@@ -33,6 +35,8 @@ def encode(features: Mapping[str, Value]) -> bytes:
         kept = feature[key]  # without values it has no kind, and is read as a list of any
         if values and isinstance(values[0], bytes):
             kept.bytes_list.value.extend(values)
+        elif values and isinstance(values[0], float):
+            kept.float_list.value.extend(values)
         elif values:
             kept.int64_list.value.extend(values)
     # Without this the order of the keys differs from process to process.

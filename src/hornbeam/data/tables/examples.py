@@ -2,25 +2,27 @@
 
 It returns, for `train`, `validation` and `test`, an object with `__len__` and `__getitem__` (a list
 will do), or `None`. An item is `(image, label)`, or a dictionary with `image` and one entry for each
-label column; an image is a path, the encoded bytes of a file, or pixels (uint8 `[height, width]` or
-`[height, width, channels]`). A label is a name or a number; a list of them makes the task multi-label.
+label column, and for each of `--feature-columns` (a number); an image is a path, the encoded bytes of
+a file, or pixels (uint8 `[height, width]` or `[height, width, channels]`). A label is a name or a number; a list of them makes the task multi-label.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hornbeam.data.dataset import SPLITS, Dataset
+from hornbeam.data.dataset import FEATURE, SPLITS, Dataset
 from hornbeam.data.pixels.images import Pixels
 from hornbeam.data.remote import is_remote, join, read_bytes
 from hornbeam.data.tables.labels import Rows
+from hornbeam.data.tables.numbers import require_distinct, to_numbers
 from hornbeam.errors import ConfigError, DataError
 
 _IMAGE = "image"
@@ -70,12 +72,15 @@ def ask_for_examples(examples: Callable[..., Any], location: str | None) -> Exam
     return ExamplesReader(objects)
 
 
-def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
-    """Ask a recipe for its examples, once each, and return their labels.
+def read_examples(
+    examples: Callable[..., Any], location: str | None, features: Sequence[str] = ()
+) -> Rows:
+    """Ask a recipe for its examples, once each, and return their labels and numbers.
 
     Args:
         examples: `examples(split)`, or `examples(split, data)`.
         location: DATA of the command line: what paths are relative to, and `data` of the function.
+        features: entries of the items that are numbers beside the picture, and not labels.
 
     Raises:
         ConfigError: the function does not fit.
@@ -85,6 +90,7 @@ def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
     reader = ask_for_examples(examples, location)
     places, names, splits = [], [], []
     cells: dict[str, list[Any]] = {}
+    numbers: dict[str, list[Any]] = {name: [] for name in features}
     for split, items in reader.objects.items():
         for index in range(len(items)):
             item = _item(items, split, index)
@@ -94,7 +100,9 @@ def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
             names.append(os.fspath(image) if is_path else f"examples/{place}")
             places.append(place)
             splits.append(split)
-            labels = {name: value for name, value in item.items() if name != _IMAGE}
+            for name, values in numbers.items():
+                values.append(str(item.get(name, "")))
+            labels = {k: value for k, value in item.items() if k != _IMAGE and k not in numbers}
             if cells and set(labels) != set(cells):
                 raise DataError(
                     f"examples('{split}')[{index}] has labels {sorted(labels)}; others have "
@@ -107,13 +115,17 @@ def read_examples(examples: Callable[..., Any], location: str | None) -> Rows:
 
     def where(row: int, column: str) -> str:
         split, index = places[row].split("/")
-        return f"examples('{split}')[{index}]"
+        return f"examples('{split}')[{index}], '{column}'"
 
     columns = {
         "path": pa.array(names, pa.string()),
         "split": pa.array(splits, pa.string()),
         "example": pa.array(places, pa.string()),
     }
+    require_distinct(features, ())
+    for name, values in numbers.items():
+        texts = pa.array(values, pa.string())
+        columns[FEATURE + name] = to_numbers(texts, functools.partial(where, column=name))
     labels = {name: _column(values) for name, values in cells.items()}
     return Rows(root, columns, labels, where, reader=reader)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -48,6 +49,8 @@ class Rows:
 def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None = None) -> Dataset:
     """Make the dataset of what a source says.
 
+    With several tasks a picture may lack the label of some, and then does not count for those.
+
     Args:
         rows: of the source.
         options: labels file, background class, expected number of classes.
@@ -67,17 +70,21 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
             values = _one_each(values)
         flat = values.flatten() if multi_label else values
         where = _finder(rows, column, values)
-        _refuse_empty(flat, where)
+        if len(names) > 1 and not multi_label:
+            flat = _null_where_empty(flat)
+        else:
+            _refuse_empty(flat, where)
         _refuse_long(flat, where)
         classes, flat = _classes_of(flat, rows.classes.get(column), options, known, where)
         indices = pc.index_in(flat, value_set=pa.array(classes, pa.string())).cast(pa.int32())
-        if indices.null_count:
+        if indices.null_count > flat.null_count:
             _refuse_unknown(flat, indices, classes, options, known, where)
         place = f"{rows.root}, column '{column}'," if len(names) > 1 else f"{rows.root}"
         _check_count(classes, options, known, multi_label, place)
         if multi_label:
             indices = lists_like(values, indices)
         labels[Task(name, classes, multi_label)] = indices
+    _refuse_unlabelled(rows, labels)
     dataset = Dataset.from_columns(
         rows.root, rows.columns["path"], rows.columns["split"], labels,
         **{name: column for name, column in rows.columns.items() if name not in ("path", "split")},
@@ -178,6 +185,27 @@ def _refuse_empty(flat: Any, where: Callable[[int], str]) -> None:
         raise DataError(f"{where(row)}: the label is empty; give one, or take the row out.{others}")
 
 
+def _null_where_empty(flat: Any) -> Any:
+    empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(flat), ""), True)
+    return pc.if_else(empty, pa.scalar(None, pa.string()), flat) if pc.any(empty).as_py() else flat
+
+
+def _refuse_unlabelled(rows: Rows, labels: dict[Task, Any]) -> None:
+    """Refuse a row that has a label of no task."""
+    if any(task.multi_label for task in labels) or not all(i.null_count for i in labels.values()):
+        return
+    none = np.logical_and.reduce([i.is_null().to_numpy(False) for i in labels.values()])
+    if none.any():
+        row = int(none.argmax())
+        more = int(none.sum()) - 1
+        others = f" ({more} more rows have none.)" if more else ""
+        columns = listing(rows.labels)
+        place = rows.where(row, next(iter(rows.labels)))
+        raise DataError(
+            f"{place}: the row has a label in none of {columns}; give one, or take the row out.{others}"
+        )
+
+
 def _refuse_long(flat: Any, where: Callable[[int], str]) -> None:
     lengths = pc.utf8_length(flat)
     longest = pc.max(lengths).as_py() or 0
@@ -200,7 +228,8 @@ def _classes_of(
         names = read_labels_file(options.labels_file)
         flat = _names_of_numbers(flat, names)
     else:
-        names = order or tuple(sorted(pc.unique(flat).to_pylist(), key=natural_order))
+        found = pc.unique(flat.drop_null()).to_pylist()
+        names = order or tuple(sorted(found, key=natural_order))
     if options.background_class and BACKGROUND not in names:
         names = (BACKGROUND, *names)
     return names, flat
@@ -208,7 +237,7 @@ def _classes_of(
 
 def _names_of_numbers(flat: Any, names: tuple[str, ...]) -> Any:
     """Take labels for places in the labels file where all are numbers and none is a name there."""
-    distinct = pc.unique(flat).to_pylist()
+    distinct = pc.unique(flat.drop_null()).to_pylist()
     if not all(label.isdecimal() for label in distinct) or set(distinct) & set(names):
         return flat
     if not all(int(label) < len(names) for label in distinct):
@@ -221,7 +250,7 @@ def _refuse_unknown(
     flat: Any, indices: Any, classes: tuple[str, ...], options: TableOptions, known: Task | None,
     where: Callable[[int], str],
 ) -> None:  # fmt: skip
-    row = pc.index(pc.is_null(indices), True).as_py()
+    row = pc.index(pc.and_(pc.is_null(indices), pc.is_valid(flat)), True).as_py()
     label = flat[row].as_py()
     if known is not None:
         several = " If these are several, give --label-separator." if known.multi_label else ""

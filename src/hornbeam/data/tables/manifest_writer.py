@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hornbeam.data.dataset import SPLITS, Dataset
+from hornbeam.data.dataset import FEATURE, SPLITS, Dataset
 from hornbeam.data.remote import absolute, is_remote, join
 from hornbeam.data.tables.manifests import read_places
 from hornbeam.errors import ConfigError
@@ -21,7 +21,7 @@ _SEPARATORS = "|;,/ "
 
 
 def write_manifest(dataset: Dataset, path: Path) -> list[str]:
-    """Write paths, labels, splits and groups to a `.csv`, `.json`, `.jsonl` or `.parquet` file.
+    """Write paths, labels, numbers, splits and groups to a `.csv`, `.json`, `.jsonl` or `.parquet` file.
 
     Paths are relative to the manifest where the pictures lie below its folder, and whole elsewhere.
 
@@ -35,6 +35,11 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
         raise ConfigError(
             f"The pictures of {dataset.root} are no files of their own, which a manifest could name; "
             "split the pictures that they were made of."
+        )
+    clashing = [name for name in dataset.features if name in ("path", "split", "group")]
+    if clashing:
+        raise ConfigError(
+            f"A manifest has a column '{clashing[0]}' of its own; give the numbers of that name another."
         )
     folder = path.absolute().parent
     places = [_relative(place, folder) for place in _locations(dataset)]
@@ -51,6 +56,10 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
         needed.append(f"--label-separator '{separator}'")
     if len(dataset.tasks) > 1:
         needed.append(f"--label-columns {','.join(task.name for task in dataset.tasks)}")
+    for name in dataset.features:
+        columns[name] = dataset.table[FEATURE + name]
+    if dataset.features:
+        needed.append(f"--feature-columns {','.join(dataset.features)}")
     columns["split"] = dataset.table["split"]
     if "group" in dataset.table.column_names:
         columns["group"] = dataset.table["group"]

@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 
 from hornbeam import console
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import Task
+from hornbeam.data.dataset import FEATURE, Task
 from hornbeam.data.remote import is_remote, parent, read_bytes
 from hornbeam.data.tables import parsing
 from hornbeam.data.tables.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.tables.labels import Rows, task_name
+from hornbeam.data.tables.numbers import require_distinct, to_numbers
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 IMAGE_COLUMNS = (
@@ -114,7 +115,11 @@ def read_manifest(
     )
     split = _optional(table, options.split_column, SPLIT_COLUMN, "--split-column")
     group = _optional(table, options.group_column, GROUP_COLUMN, "--group-column")
-    labels = _label_columns(table, options, tasks, taken={image, split, group})
+    numbers = [
+        _choose(table, name, (), "--feature-columns", "") for name in options.feature_columns
+    ]
+    labels = _label_columns(table, options, tasks, taken={image, split, group, *numbers})
+    require_distinct(numbers, labels)
     if not len(table.columns[image]):
         raise DataError(f"{location} has no rows; expected one for each picture.")
     root: Path | str = parent(location) if is_remote(location) else Path(location).parent
@@ -122,9 +127,41 @@ def read_manifest(
     columns = {"path": paths, "split": _splits(table, split)}
     if group:
         columns["group"] = _scalars(table, group)
+    columns |= _features(table, numbers)
     separators = _separators(table, options.label_separator, labels, tasks)
     values = {name: _labels(table, name, separators[name]) for name in labels}
     return _without_repetitions(Rows(root, columns, values, table.where), image)
+
+
+def read_unlabelled(
+    location: str, image_column: str | None, features: Sequence[str], allow_outside: bool
+) -> tuple[Path | str, dict[str, Any]]:
+    """Return what the paths of a manifest are relative to, and its columns but for labels.
+
+    All rows, in their order, repetitions too: a picture may be asked about with several numbers.
+
+    Args:
+        location: a path, or a remote address.
+        image_column: of the paths; else one with a usual name.
+        features: columns of numbers.
+        allow_outside: whether it may name files outside its own folder.
+
+    Raises:
+        ConfigError, DataError: see `read_manifest`.
+    """
+    table = _read(location)
+    image = _choose(table, image_column, IMAGE_COLUMNS, "--image-column", "the pictures' paths")
+    missing = [name for name in features if name not in table.columns]
+    if missing:
+        raise ConfigError(
+            f"{location} has no column {listing(missing)}, which the model takes beside the picture; "
+            f"it has {listing(table.columns)}.{did_you_mean(missing[0], table.columns)}"
+        )
+    if not len(table.columns[image]):
+        raise DataError(f"{location} has no rows; expected one for each picture.")
+    root: Path | str = parent(location) if is_remote(location) else Path(location).parent
+    columns = {"path": _paths(table, image, root, allow_outside), "split": _splits(table, None)}
+    return root, columns | _features(table, features)
 
 
 def read_places(location: str) -> tuple[Path | str, list[str], list[str]]:
@@ -206,6 +243,14 @@ def _label_columns(
     if len(others) == 1:
         return others
     return [_choose(table, None, (), "--label-columns", "the labels")]
+
+
+def _features(table: Table, names: Sequence[str]) -> dict[str, Any]:
+    """Return columns of numbers, under the names that they have in a dataset."""
+    return {
+        FEATURE + name: to_numbers(table.columns[name], functools.partial(table.where, column=name))
+        for name in names
+    }
 
 
 def _scalars(table: Table, name: str) -> Any:
@@ -348,7 +393,7 @@ def _without_repetitions(rows: Rows, image: str) -> Rows:
         if any(column[row].as_py() != column[earlier].as_py() for column in others):
             raise DataError(
                 f"{rows.where(row, image)}: '{path}' stands already in {rows.where(earlier, image)}, "
-                "with another label or split; for several labels give a list, or use "
+                "with another label, split or number; for several labels give a list, or use "
                 "--label-separator."
             )
         repeated += 1

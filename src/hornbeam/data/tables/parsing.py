@@ -278,8 +278,9 @@ def _as_strings(column: Any) -> Any:
         offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), lengths]))
         return pa.ListArray.from_arrays(offsets, pc.fill_null(flat, ""))
     if pa.types.is_floating(kind):
-        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-        column = column.cast(pa.int64()) if whole else column
+        # Beyond 2**53 a float64 is no longer each whole number, and infinity is none.
+        whole = pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), 2.0**53))
+        column = column.cast(pa.int64()) if pc.all(whole).as_py() else column
     try:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
