@@ -71,6 +71,7 @@ def _run(words: list[str]) -> int:
         "prepare": workflow.prepare,
         "augment-preview": workflow.preview_augmentation,
         "train": workflow.train,
+        "schedule": workflow.show_schedule,
         "evaluate": workflow.evaluate,
         "predict": workflow.predict,
         "export": workflow.export,

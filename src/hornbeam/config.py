@@ -7,7 +7,7 @@ the Python API are made from it. It imports neither Keras nor NumPy, so that `--
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
@@ -17,9 +17,11 @@ from hornbeam.options import (
     Names,
     Options,
     Patterns,
+    Phases,
     Rates,
     Ratios,
     Share,
+    flag,
     option,
     parse_names,
     parse_part,
@@ -287,7 +289,75 @@ class AugmentPreviewOptions(PipelineOptions, SourceOptions):
     seed: int = option(0, "another seed shows other variations", section="output", ge=0)
 
 
-class TrainOptions(PipelineOptions, SourceOptions):
+_OF_SCHEDULES = {
+    "learning_rate": ("cosine", "fixed", "exponential", "polynomial", "one-cycle"),
+    "end_learning_rate": ("cosine", "polynomial"),
+    "learning_rate_decay_factor": ("exponential",),
+    "epochs_per_decay": ("exponential",),
+    "polynomial_power": ("polynomial",),
+}
+"""Options that belong to some schedules only."""
+
+
+class RateOptions(Options):
+    """How the learning rate changes from step to step."""
+
+    learning_rate: float | None = option(
+        None, "at its highest; else 0.005, or 0.001 with weights that were trained before",
+        section="learning rate", names=("--lr",), gt=0,
+    )  # fmt: skip
+    schedule: Literal[
+        "cosine", "fixed", "exponential", "polynomial", "one-cycle", "phases"
+    ] = option(
+        "cosine", "how the rate changes after the warm-up; `hornbeam schedule --plot` shows it",
+        section="learning rate", names=("--learning-rate-decay-type",),
+    )  # fmt: skip
+    warmup: float | None = option(
+        None, "steps in which the rate rises at first; below 1, a share of all steps; else 0.1, of "
+        "one-cycle 0.3, and none with phases", section="learning rate", names=("--warmup-steps",), ge=0,
+    )  # fmt: skip
+    end_learning_rate: float = option(
+        0.0, "that cosine and polynomial end with", section="learning rate", ge=0
+    )
+    learning_rate_decay_factor: float = option(
+        0.94, "of exponential: what the rate is multiplied by", section="learning rate", gt=0, le=1
+    )
+    epochs_per_decay: float = option(
+        2.0, "of exponential: after how many epochs",
+        section="learning rate", names=("--num-epochs-per-decay",), gt=0,
+    )  # fmt: skip
+    polynomial_power: float = option(1.0, "of polynomial", section="learning rate", gt=0)
+    learning_rate_phases: Phases = option(
+        (), "of phases: rates and for how many steps each, as in 0.1:1000,0.01:1000; the last goes on",
+        section="learning rate",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        if self.learning_rate_phases and "schedule" in self.model_fields_set:
+            if self.schedule != "phases":
+                raise ValueError(f"--learning-rate-phases is not for --schedule {self.schedule}")
+        elif self.schedule == "phases" and not self.learning_rate_phases:
+            raise ValueError(
+                "--schedule phases needs --learning-rate-phases, as in 0.1:1000,0.01:1000"
+            )
+        schedule = "phases" if self.learning_rate_phases else self.schedule
+        for name, schedules in _OF_SCHEDULES.items():
+            given = getattr(self, name) != type(self).model_fields[name].default
+            if given and schedule not in schedules:
+                raise ValueError(
+                    f"{flag(name)} is not for --schedule {schedule} (but for {', '.join(schedules)})"
+                )
+        return self
+
+    def resolved_rates(self) -> dict[str, Any]:
+        """Return the values of schedule and warm-up with what depends on others filled in."""
+        schedule = "phases" if self.learning_rate_phases else self.schedule
+        usual = {"one-cycle": 0.3, "phases": 0.0}.get(schedule, 0.1)
+        return {"schedule": schedule, "warmup": usual if self.warmup is None else self.warmup}
+
+
+class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     """Train a classifier on a folder of pictures (one folder per class, with or without
     train/validation/test folders above them), a manifest, or TFRecord shards.
     """  # noqa: D205 - it is the text of `hornbeam train --help`
@@ -403,35 +473,6 @@ class TrainOptions(PipelineOptions, SourceOptions):
         section="training", names=("--replicas-to-aggregate",), ge=1,
     )  # fmt: skip
 
-    learning_rate: float | None = option(
-        None, "at its highest; else 0.005, or 0.001 with weights that were trained before",
-        section="learning rate", names=("--lr",), gt=0,
-    )  # fmt: skip
-    schedule: Literal[
-        "cosine", "fixed", "exponential", "polynomial", "one-cycle", "phases"
-    ] = option(
-        "cosine", "how the rate changes after the warm-up; `hornbeam schedule --plot` shows it",
-        section="learning rate", names=("--learning-rate-decay-type",),
-    )  # fmt: skip
-    warmup: float = option(
-        0.1, "steps in which the rate rises at first; below 1, a share of all steps",
-        section="learning rate", names=("--warmup-steps",), ge=0,
-    )  # fmt: skip
-    end_learning_rate: float = option(
-        0.0, "that cosine and polynomial end with", section="learning rate", ge=0
-    )
-    learning_rate_decay_factor: float = option(
-        0.94, "of exponential: what the rate is multiplied by", section="learning rate", gt=0, le=1
-    )
-    epochs_per_decay: float = option(
-        2.0, "of exponential: after how many epochs",
-        section="learning rate", names=("--num-epochs-per-decay",), gt=0,
-    )  # fmt: skip
-    polynomial_power: float = option(1.0, "of polynomial", section="learning rate", gt=0)
-    learning_rate_phases: str | None = option(
-        None, "of phases: rates and for how many steps each, as in 0.1:1000,0.01:1000",
-        section="learning rate",
-    )  # fmt: skip
     lr_mult: Rates = option(
         (), "factors on the rate by pattern, as in 'backbone/.*=0.1,head/.*=1'; the first match counts, "
         "0 freezes", section="learning rate",
@@ -522,7 +563,8 @@ class TrainOptions(PipelineOptions, SourceOptions):
     def _check_together(self) -> Self:
         if self.epochs and self.steps:
             raise ValueError("--epochs and --steps exclude each other; give one")
-        if self.data is None and self.recipe is None:
+        needs_data = not (isinstance(self, ScheduleOptions) and self.steps)
+        if self.data is None and self.recipe is None and needs_data:
             raise ValueError(f"DATA is missing: {_DATA}")
         return self
 
@@ -535,8 +577,44 @@ class TrainOptions(PipelineOptions, SourceOptions):
             "model": model,
             "freeze": "backbone" if freezes else "none",
             "epochs": None if self.steps else self.epochs or (10 if freezes else 20),
-            "learning_rate": self.learning_rate or (0.001 if pretrained else 0.005),
+            "learning_rate": None if self.learning_rate_phases
+            else self.learning_rate or (0.001 if pretrained else 0.005),
+            **self.resolved_rates(),
         })  # fmt: skip
+
+
+class ScheduleOptions(TrainOptions):
+    """Show the learning rate of every step, as a table or a plot. Takes the options of train; with
+    --steps, no pictures are needed.
+    """  # noqa: D205 - it is the text of `hornbeam schedule --help`
+
+    plot: Path | None = option(
+        None, "write a plot, a .png, .svg or .pdf file; needs matplotlib", section="output"
+    )
+
+
+class FindRateOptions(TrainOptions):
+    """Try rising learning rates on some batches and suggest one. Takes the options of train, and writes
+    no run.
+    """  # noqa: D205 - it is the text of `hornbeam find-lr --help`
+
+    steps: int = option(  # type: ignore[assignment]
+        100, "batches to try, each at a higher rate", section="training", ge=10
+    )
+    lowest_rate: float = option(1e-7, "of the first batch", section="learning rate", gt=0)
+    highest_rate: float = option(10.0, "of the last batch", section="learning rate", gt=0)
+    plot: Path | None = option(
+        None, "write a plot, a .png, .svg or .pdf file; needs matplotlib", section="output"
+    )
+    csv_file: Path | None = option(
+        None, "write rates and losses to a CSV file", section="output", names=("--csv",)
+    )
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.lowest_rate >= self.highest_rate:
+            raise ValueError("--lowest-rate should be below --highest-rate")
+        return self
 
 
 class EvaluateOptions(TableOptions):
@@ -606,6 +684,8 @@ COMMANDS: dict[str, type[Options]] = {
     "prepare": PrepareOptions,
     "augment-preview": AugmentPreviewOptions,
     "train": TrainOptions,
+    "schedule": ScheduleOptions,
+    "find-lr": FindRateOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "export": ExportOptions,

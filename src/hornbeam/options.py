@@ -98,12 +98,25 @@ def _parse_rates(value: Any) -> Any:
     return tuple(value.items()) if isinstance(value, dict) else value
 
 
+def _parse_phases(value: Any) -> Any:
+    """Return the pairs in `rate:steps,…` as a tuple."""
+    if not isinstance(value, str):
+        return value
+    try:
+        pairs = [part.split(":") for part in value.split(",")]
+        return tuple((float(rate), int(steps)) for rate, steps in pairs)
+    except ValueError:
+        raise ValueError("should be RATE:STEPS,…, as in 0.1:1000,0.01:1000") from None
+
+
 Side = Annotated[int, Field(ge=8, le=8192)]
 Channels = Literal[1, 3, 4]
 ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_parse_patterns)]
 Rates = Annotated[tuple[tuple[str, float], ...], BeforeValidator(_parse_rates)]
+Phase = tuple[Annotated[float, Field(gt=0)], Annotated[int, Field(ge=1)]]
+Phases = Annotated[tuple[Phase, ...], BeforeValidator(_parse_phases)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
 Data = Annotated[str, BeforeValidator(_parse_location)]

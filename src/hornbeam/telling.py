@@ -15,8 +15,13 @@ from hornbeam.evaluation.statistics import Scores
 if TYPE_CHECKING:
     import keras
 
+    from hornbeam.training.rates import Rates
+
 _MOST_CLASSES = 30
 """Classes that are listed on a terminal; the report has all."""
+
+_RATES = 11
+"""Steps whose learning rate is listed: each tenth of a training."""
 
 
 def tell_skipped(skipped: dict[str, str]) -> None:
@@ -64,6 +69,20 @@ def tell_scores(all_scores: list[Scores]) -> None:
             f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
             f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
         )
+
+
+def tell_rates(rates: Rates) -> None:
+    """Show the learning rate of some steps, and where it is highest."""
+    steps = np.arange(rates.total_steps)
+    values = rates(steps)
+    shown = np.unique([*np.linspace(0, len(steps) - 1, _RATES).astype(int), values.argmax()])
+    console.table(
+        ["step", "learning rate"], [[str(step), f"{values[step]:.3g}"] for step in shown], left=0
+    )
+    console.say(
+        f"{len(steps)} steps of {rates.schedule}; the rate is highest, {values.max():.3g}, at step "
+        f"{values.argmax()}."
+    )
 
 
 def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hornbeam import backend, console, telling
+from hornbeam import backend, console, plot, telling
 from hornbeam.config import (
     AugmentPreviewOptions,
     CheckOptions,
@@ -20,6 +20,7 @@ from hornbeam.config import (
     PredictOptions,
     PrepareOptions,
     SampleOptions,
+    ScheduleOptions,
     SplitOptions,
     TrainOptions,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import keras
 
     from hornbeam.evaluation.predictions import Predictions
+    from hornbeam.training.rates import Rates
 
 _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
@@ -174,33 +176,13 @@ def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
         require_free(options.run, options.overwrite)
-    chosen = options.model
-    options = options.resolved()
-    architecture = find_architecture(options.model) if options.model else None
-    backend.select_backend(options.backend)
+    options, architecture, recipe = _begin(options)
     threads = options.threads or backend.cores()
-    recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
-    if recipe.build_model:
-        if chosen:
-            raise ConfigError(
-                f"{recipe.path} builds a model; leave --model out, or its build_model."
-            )
-        options, architecture = options.model_copy(update={"model": None}), None
-
-    # Pictures: listed and split.
-    if options.validation_data and options.data:
-        dataset = sources.open_both(options.data, options.validation_data, options)
-    else:
-        dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
-    dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
-    if options.subset:
-        dataset = sources.subset(dataset, options.subset, options.seed)
+    dataset = _open_for_training(options, recipe)
 
     # The network. From here on Keras is imported.
-    size = architecture.size if architecture else _DEFAULT_SIZE
-    image_size = options.image_size or (size, size, 3)
-    precision = backend.resolve_precision(options.precision)
-    options = options.model_copy(update={"image_size": image_size, "precision": precision})
+    options = _with_size_and_precision(options, architecture)
+    precision = options.precision
     model = _build_model(options, architecture, recipe, dataset, precision)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
@@ -216,25 +198,14 @@ def train(options: TrainOptions) -> Run:
     run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
 
     # The training.
-    augmentation = Augmentation.from_options(options)
-    training = Loader(
-        dataset.only(TRAIN), batch_size=options.batch_size, image_size=image_size,
-        seed=options.seed, shuffle=options.shuffle, augment=recipe.augment or augmentation,
-        mixing=augmentation.mixing or None, resize_mode=options.resize_mode,
-        preprocess=recipe.preprocess, training=True, in_memory=int(options.in_memory * 2**30),
-    )  # fmt: skip
-    validation = Loader(
-        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=image_size,
-        mixing=Mixing() if training.mixes else None, resize_mode=options.resize_mode,
-        preprocess=recipe.preprocess,
-    )  # fmt: skip
+    training, validation = _loaders(options, dataset, recipe)
     from hornbeam.training.checkpoints import load_checkpoint
-    from hornbeam.training.fit import Budget, compile_classifier, fit, warmup_cosine
+    from hornbeam.training.fit import Budget, compile_classifier, fit
     from hornbeam.training.mixing import mixing_model
+    from hornbeam.training.schedules import build_schedule
 
     budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps)
-    assert options.learning_rate is not None  # resolved above
-    schedule = warmup_cosine(options.learning_rate, budget.total_steps)
+    schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model
     compile_classifier(learner, dataset.tasks, schedule, mixes=training.mixes)
     run.log("start", steps=budget.total_steps)
@@ -256,6 +227,29 @@ def train(options: TrainOptions) -> Run:
     run.log("end", best_step=best["step"])
     console.say(f"The model and all about it are in {run.path}; the report is {run.report}.")
     return run
+
+
+def show_schedule(options: ScheduleOptions) -> Rates:
+    """Show the learning rate of every step: a table, or a plot."""
+    from hornbeam.training.rates import Rates
+
+    plot.require_plot(options.plot)
+    per_epoch = None
+    if options.data or options.recipe:
+        options, _, recipe = _begin(options)
+        pictures = len(_open_for_training(options, recipe).only(TRAIN))
+        per_epoch = -(-pictures // options.batch_size)
+    options = options.resolved()
+    total = options.steps or (per_epoch or 1) * (options.epochs or 1)
+    rates = Rates.of(options, total, per_epoch)
+    if options.plot:
+        steps = np.unique(np.linspace(0, total - 1, 2000).astype(int))
+        plot.write_plot(
+            options.plot, steps, {"learning rate": rates(steps)}, labels=("step", "learning rate"),
+            title=f"{options.schedule}, {total} steps",
+        )  # fmt: skip
+    telling.tell_rates(rates)
+    return rates
 
 
 def evaluate(options: EvaluateOptions) -> list[Scores]:
@@ -341,6 +335,62 @@ def list_models(_: ModelsOptions) -> None:
     ]
     console.table(["model", "parameters", "size", "weights"], rows)
     console.say("Parameters are without the head; size is --image-size's default, in pixels.")
+
+
+def _begin(options: TrainOptions) -> tuple[TrainOptions, Architecture | None, Recipe]:
+    """Resolve the options, choose the backend, and load the recipe; see which network it will be."""
+    chosen = options.model
+    options = options.resolved()
+    architecture = find_architecture(options.model) if options.model else None
+    backend.select_backend(options.backend)
+    recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
+    if recipe.build_model:
+        if chosen:
+            raise ConfigError(
+                f"{recipe.path} builds a model; leave --model out, or its build_model."
+            )
+        options, architecture = options.model_copy(update={"model": None}), None
+    return options, architecture, recipe
+
+
+def _open_for_training(options: TrainOptions, recipe: Recipe) -> Dataset:
+    """List the pictures to train on and those that judge."""
+    if options.validation_data and options.data:
+        dataset = sources.open_both(options.data, options.validation_data, options)
+    else:
+        dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
+    dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
+    if options.subset:
+        dataset = sources.subset(dataset, options.subset, options.seed)
+    return dataset
+
+
+def _with_size_and_precision(
+    options: TrainOptions, architecture: Architecture | None
+) -> TrainOptions:
+    """Fill in what depends on the network and on the device. Imports Keras."""
+    size = architecture.size if architecture else _DEFAULT_SIZE
+    precision = backend.resolve_precision(options.precision)
+    image_size = options.image_size or (size, size, 3)
+    return options.model_copy(update={"image_size": image_size, "precision": precision})
+
+
+def _loaders(options: TrainOptions, dataset: Dataset, recipe: Recipe) -> tuple[Loader, Loader]:
+    """Return what makes the batches of training, and those of validation."""
+    assert options.image_size is not None  # resolved by the caller
+    augmentation = Augmentation.from_options(options)
+    training = Loader(
+        dataset.only(TRAIN), batch_size=options.batch_size, image_size=options.image_size,
+        seed=options.seed, shuffle=options.shuffle, augment=recipe.augment or augmentation,
+        mixing=augmentation.mixing or None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess, training=True, in_memory=int(options.in_memory * 2**30),
+    )  # fmt: skip
+    validation = Loader(
+        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=options.image_size,
+        mixing=Mixing() if training.mixes else None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess,
+    )  # fmt: skip
+    return training, validation
 
 
 def _build_model(
