@@ -72,6 +72,7 @@ def _run(words: list[str]) -> int:
         "augment-preview": workflow.preview_augmentation,
         "train": workflow.train,
         "schedule": workflow.show_schedule,
+        "find-lr": workflow.find_learning_rate,
         "evaluate": workflow.evaluate,
         "predict": workflow.predict,
         "export": workflow.export,

@@ -357,6 +357,36 @@ class RateOptions(Options):
         return {"schedule": schedule, "warmup": usual if self.warmup is None else self.warmup}
 
 
+_MOMENTS = {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"}
+OPTIMIZER_ARGUMENTS: dict[str, dict[str, str]] = {
+    "adam": _MOMENTS,
+    "adamw": _MOMENTS,
+    "sgd": {},
+    "momentum": {"momentum": "momentum", "nesterov": "nesterov"},
+    "rmsprop": {"rmsprop_decay": "rho", "rmsprop_momentum": "momentum", "epsilon": "epsilon"},
+    "adadelta": {"adadelta_rho": "rho", "epsilon": "epsilon"},
+    "adagrad": {
+        "adagrad_initial_accumulator_value": "initial_accumulator_value", "epsilon": "epsilon",
+    },
+    "ftrl": {
+        "ftrl_learning_rate_power": "learning_rate_power",
+        "ftrl_initial_accumulator_value": "initial_accumulator_value",
+        "ftrl_l1": "l1_regularization_strength",
+        "ftrl_l2": "l2_regularization_strength",
+    },
+    "lion": {"beta_1": "beta_1", "beta_2": "beta_2"},
+    "lamb": _MOMENTS,
+    "muon": {
+        "momentum": "momentum", "beta_1": "adam_beta_1", "beta_2": "adam_beta_2",
+        "epsilon": "epsilon",
+    },
+    "nadam": _MOMENTS,
+    "adamax": _MOMENTS,
+    "adafactor": {},
+}  # fmt: skip
+"""Which of the options each optimiser takes, and what Keras' class calls them."""
+
+
 class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     """Train a classifier on a folder of pictures (one folder per class, with or without
     train/validation/test folders above them), a manifest, or TFRecord shards.
@@ -410,8 +440,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
     recipe: Path | None = option(
         None,
-        "your Python file with any of build_model(input_shape, targets), preprocess(image, "
-        "training, rng), augment(image, rng), examples(split)",
+        "your Python file with any of build_model(input_shape, targets, features), "
+        "preprocess(image, training, rng), augment(image, rng), examples(split)",
         section="network",
     )
     weights: str = option(
@@ -428,8 +458,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         section="network", names=("--checkpoint-exclude-scopes",),
     )  # fmt: skip
     freeze: Literal["auto", "backbone", "none"] = option(
-        "auto", "what stays as it is; auto = the backbone, where it has been trained before",
-        section="network",
+        "auto", "what stays as it is; auto = the backbone, where it has been trained before and no other "
+        "option says what of it is trained, or how fast", section="network",
     )  # fmt: skip
     trainable: Patterns = option(
         (), "patterns of the variables that are trained, separated by commas; the others stay as they "
@@ -488,7 +518,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     ] = option(
         "adam", "what turns gradients into steps", section="optimizer", names=("--opt",)
     )  # fmt: skip
-    momentum: float = option(0.9, "of momentum and of muon", section="optimizer", ge=0, lt=1)
+    momentum: float | None = option(
+        None, "of momentum and of muon; else 0.9, or 0.95 of muon", section="optimizer", ge=0, lt=1
+    )
     nesterov: bool = option(False, "of momentum: look ahead", section="optimizer")
     beta_1: float | None = option(
         None, "of adam and its kin: decay of the mean of gradients; else Keras' (mostly 0.9)",
@@ -512,9 +544,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     rmsprop_decay: float = option(
         0.9, "of rmsprop: decay of the mean of squares", section="optimizer", ge=0, lt=1
     )
-    weight_decay: float = option(
-        0.0, "share of each weight that a step of rate 1 takes away (decoupled, as in AdamW)",
-        section="optimizer", ge=0,
+    weight_decay: float | None = option(
+        None, "share of each weight that a step of rate 1 takes away (decoupled, as in AdamW); else "
+        "0.004 for adamw and muon, 0 for the others", section="optimizer", ge=0,
     )  # fmt: skip
     no_decay: Patterns = option(
         (r".*/(bias|gamma|beta)",), "patterns of the variables without weight decay",
@@ -524,7 +556,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         None, "largest norm of all gradients together", section="optimizer", gt=0
     )
     clip_value: float | None = option(
-        None, "largest value of each part of a gradient", section="optimizer", gt=0
+        None, "largest value of each part of a gradient; not with --clip-norm", section="optimizer",
+        gt=0,
     )
     ema: float | None = option(
         None, "average the weights over the steps with this decay (0.999, say); the averages are what "
@@ -561,17 +594,44 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.epochs and self.steps:
+        if self.epochs and self.steps and not isinstance(self, FindRateOptions):
             raise ValueError("--epochs and --steps exclude each other; give one")
         needs_data = not (isinstance(self, ScheduleOptions) and self.steps)
         if self.data is None and self.recipe is None and needs_data:
             raise ValueError(f"DATA is missing: {_DATA}")
         return self
 
+    @model_validator(mode="after")
+    def _check_optimizer(self) -> Self:
+        known = OPTIMIZER_ARGUMENTS[self.optimizer]
+        others = dict.fromkeys(name for names in OPTIMIZER_ARGUMENTS.values() for name in names)
+        for name in others:
+            # As given as its default: nothing that the run would not do.
+            if name not in known and getattr(self, name) != type(self).model_fields[name].default:
+                of = [optimizer for optimizer, names in OPTIMIZER_ARGUMENTS.items() if name in names]
+                raise ValueError(
+                    f"{flag(name)} is of {', '.join(of)}, and not of --optimizer {self.optimizer}"
+                )
+        if self.clip_norm and self.clip_value:
+            raise ValueError("--clip-norm and --clip-value exclude each other; give one")
+        if any(factor < 0 for _, factor in self.lr_mult):
+            raise ValueError("--lr-mult takes factors from 0 on")
+        rates = self.resolved_rates()
+        if self.optimizer == "ftrl" and (rates["schedule"] != "fixed" or rates["warmup"]):
+            raise ValueError(
+                "--optimizer ftrl needs --schedule fixed --warmup 0, because its weights shrink and "
+                "grow with the rate"
+            )
+        return self
+
     def resolved(self) -> TrainOptions:
         """Return the options with every default that depends on others filled in."""
         pretrained = self.weights != "none"
-        freezes = self.freeze == "backbone" or (self.freeze == "auto" and pretrained)
+        scoped = bool(self.trainable or self.lr_mult or self.layer_decay < 1)
+        freezes = self.freeze == "backbone" or (
+            self.freeze == "auto" and pretrained and not scoped
+        )
+        decays = self.optimizer in ("adamw", "muon")
         model = self.model or ("mobilenet_v2" if pretrained else "compact")
         return self.model_copy(update={
             "model": model,
@@ -579,6 +639,10 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             "epochs": None if self.steps else self.epochs or (10 if freezes else 20),
             "learning_rate": None if self.learning_rate_phases
             else self.learning_rate or (0.001 if pretrained else 0.005),
+            "momentum": 0.9 if self.momentum is None and self.optimizer == "momentum"
+            else self.momentum,
+            "weight_decay": (0.004 if decays else 0.0) if self.weight_decay is None
+            else self.weight_decay,
             **self.resolved_rates(),
         })  # fmt: skip
 
@@ -640,7 +704,15 @@ class PredictOptions(Options):
 
     run: Path = positional("run directory", metavar="RUN")
     images: tuple[Data, ...] = positional(
-        "pictures, folders of them, or addresses of pictures", metavar="IMAGE_OR_DIR"
+        "pictures, folders of them, or addresses of pictures; or a manifest, which also has the numbers "
+        "of a model with --feature-columns",
+        metavar="IMAGE_OR_DIR",
+    )
+    image_column: str | None = option(
+        None, "column of the paths, of a manifest; else path, image, image_path, …", section="data"
+    )
+    allow_outside: bool = option(
+        False, "let a manifest name files outside its own folder", section="data"
     )
     max_pixels: int = option(MAX_PIXELS, _MAX_PIXELS, section="data", ge=1)
     top: int = option(5, "how many classes to name for each", section="output", ge=1)

@@ -59,9 +59,11 @@ def write_plot(
         # The last curve is the one that counts; those before it are its raw material.
         faint = index < len(curves) - 1
         axes.plot(x, values, label=name, linewidth=1 if faint else 2, alpha=0.5 if faint else 1)
-    for across, up, words in marks:
+    for index, (across, up, words) in enumerate(marks):
         axes.plot([across], [up], "o", color="black", markersize=5)
-        axes.annotate(words, (across, up), xytext=(6, 8), textcoords="offset points")
+        # By turns below and above, so that the words of neighbours do not lie on each other.
+        place = (6, -24 if index % 2 == 0 else 16)
+        axes.annotate(words, (across, up), xytext=place, textcoords="offset points")
     if log_x:
         axes.set_xscale("log")
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hornbeam import backend, console
+from hornbeam import backend, console, plot
 from hornbeam.config import TrainOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.evaluation.statistics import Scores
@@ -15,6 +16,7 @@ from hornbeam.evaluation.statistics import Scores
 if TYPE_CHECKING:
     import keras
 
+    from hornbeam.training.find_rate import Tried
     from hornbeam.training.rates import Rates
 
 _MOST_CLASSES = 30
@@ -83,6 +85,45 @@ def tell_rates(rates: Rates) -> None:
         f"{len(steps)} steps of {rates.schedule}; the rate is highest, {values.max():.3g}, at step "
         f"{values.argmax()}."
     )
+
+
+def tell_tried(tried: Tried) -> None:
+    """Show what came of rising learning rates, and what they suggest."""
+    shown = np.unique(np.linspace(0, len(tried.rates) - 1, _RATES).astype(int))
+    console.table(
+        ["learning rate", "loss", "smoothed"],
+        [[f"{v[i]:.{digits}}" for v, digits in
+          ((tried.rates, "3g"), (tried.losses, "4f"), (tried.smoothed, "4f"))] for i in shown],
+        left=0,
+    )  # fmt: skip
+    count = len(tried.rates)
+    if not tried.falls:
+        console.say(
+            f"The loss never fell in {count} batches, so nothing is suggested; try more --steps, or a "
+            "lower --lowest-rate."
+        )
+        return
+    end = "" if tried.diverged else "; it did not explode, so a higher --highest-rate may tell more"
+    console.say(
+        f"The smoothed loss falls most steeply at {tried.steepest:.2g}, and a tenth of the rate of its "
+        f"least is {tried.tenth_of_best:.2g}; {count} batches{end}. "
+        f"Try --learning-rate {tried.tenth_of_best:.2g}."
+    )
+
+
+def plot_tried(tried: Tried, path: Path) -> None:
+    """Write a plot of the losses over the learning rates."""
+    # What has exploded would flatten all that there is to see.
+    shown = tried.smoothed <= 1.5 * np.nanmax(tried.smoothed[: max(2, len(tried.rates) // 2)])
+    rates, smoothed = tried.rates[shown], tried.smoothed[shown]
+    suggested = [(tried.tenth_of_best, "least / 10"), (tried.steepest, "steepest")]
+    plot.write_plot(
+        path, rates,
+        {"loss": np.minimum(tried.losses[shown], 1.5 * smoothed.max()), "smoothed": smoothed},
+        labels=("learning rate", "loss"), title="loss of one batch at each learning rate", log_x=True,
+        marks=[(r, float(np.interp(r, rates, smoothed)), f"{words}: {r:.2g}") for r, words in suggested]
+        if tried.falls else [],
+    )  # fmt: skip
 
 
 def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from hornbeam import backend, console, plot, telling
 from hornbeam.config import (
@@ -16,6 +17,7 @@ from hornbeam.config import (
     CheckOptions,
     EvaluateOptions,
     ExportOptions,
+    FindRateOptions,
     ModelsOptions,
     PredictOptions,
     PrepareOptions,
@@ -36,11 +38,13 @@ from hornbeam.evaluation.statistics import Scores
 from hornbeam.models.zoo import ZOO, Architecture, find_architecture
 from hornbeam.recipe import Recipe
 from hornbeam.runs import Run, require_free
+from hornbeam.storage import write_table
 
 if TYPE_CHECKING:
     import keras
 
     from hornbeam.evaluation.predictions import Predictions
+    from hornbeam.training.find_rate import Tried
     from hornbeam.training.rates import Rates
 
 _DEFAULT_SIZE = 224
@@ -183,7 +187,8 @@ def train(options: TrainOptions) -> Run:
     # The network. From here on Keras is imported.
     options = _with_size_and_precision(options, architecture)
     precision = options.precision
-    model = _build_model(options, architecture, recipe, dataset, precision)
+    listed = dataset
+    model = _build_model(options, architecture, recipe, listed, precision)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
     skipped: dict[str, str] = {}
@@ -220,7 +225,7 @@ def train(options: TrainOptions) -> Run:
     if precision != "float32":
         trained = model.get_weights()
         bare = options.model_copy(update={"weights": "none"})
-        model = _build_model(bare, architecture, recipe, dataset, "float32")
+        model = _build_model(bare, architecture, recipe, listed, "float32")
         model.set_weights(trained)
     run.save_model(model)
     _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
@@ -252,6 +257,35 @@ def show_schedule(options: ScheduleOptions) -> Rates:
     return rates
 
 
+def find_learning_rate(options: FindRateOptions) -> Tried:
+    """Train on a few batches at rising rates, and suggest where to begin."""
+    plot.require_plot(options.plot)
+    options, architecture, recipe = _begin(options)
+    dataset = _open_for_training(options, recipe)
+    options = _with_size_and_precision(options, architecture)
+    model = _build_model(options, architecture, recipe, dataset, options.precision)
+    training, _ = _loaders(options, dataset, recipe)
+    from hornbeam.training.find_rate import rising_rates, try_rates
+    from hornbeam.training.fit import compile_classifier
+    from hornbeam.training.mixing import mixing_model
+
+    learner = mixing_model(model) if training.mixes else model
+    compile_classifier(learner, dataset.tasks, options.lowest_rate, mixes=training.mixes)
+    rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
+    batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
+    with console.progress("trying rates", len(rates)) as advance:
+        tried = try_rates(
+            learner, batches, rates, lambda rate, loss: advance(1, f"{rate:.2g}: loss {loss:.3f}")
+        )
+    telling.tell_tried(tried)
+    if options.plot:
+        telling.plot_tried(tried, options.plot)
+    if options.csv_file:
+        columns = {"learning_rate": tried.rates, "loss": tried.losses, "smoothed": tried.smoothed}
+        write_table(options.csv_file, pa.table(columns))
+    return tried
+
+
 def evaluate(options: EvaluateOptions) -> list[Scores]:
     """Say how good a trained model is, with error bars."""
     run = Run.open(options.run)
@@ -264,7 +298,12 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
             options = options.model_copy(
                 update={"label_separator": run.config().get("label_separator")}
             )
-        dataset = sources.open_dataset(options.data, options, tasks=run.tasks())
+        if set(options.feature_columns) - set(run.features()):
+            takes = ", ".join(run.features()) or "no numbers beside pictures"
+            raise ConfigError(f"--feature-columns: the model takes {takes}; leave the option out.")
+        dataset = sources.open_dataset(
+            options.data, options, tasks=run.tasks(), features=run.features()
+        )
     dataset = _choose_split(dataset, options.split)
     if options.verify:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
@@ -281,7 +320,10 @@ def predict(options: PredictOptions) -> Predictions:
     from hornbeam.evaluation.predictions import predict as ask
 
     run = Run.open(options.run)
-    dataset = sources.open_pictures(options.images)
+    dataset = sources.open_pictures(
+        options.images, image_column=options.image_column, features=run.features(),
+        allow_outside=options.allow_outside,
+    )  # fmt: skip
     dataset = dataclasses.replace(dataset, max_pixels=options.max_pixels)
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
@@ -315,8 +357,8 @@ def export(options: ExportOptions) -> dict[str, float]:
     pipeline = _pipeline(run, run.recipe() or Recipe.none())
     loader = Loader(spread, batch_size=count, image_size=run.image_size(), **pipeline)
     differences = exporting.export(
-        model, tasks, options.format, options.out, loader.batch(0).images, options.overwrite,
-        resize_mode=pipeline["resize_mode"],
+        model, tasks, options.format, options.out, loader.batch(0).inputs, options.overwrite,
+        resize_mode=pipeline["resize_mode"], features=run.features(),
         preprocess=str(run.path / "recipe.py") if pipeline["preprocess"] else None,
     )  # fmt: skip
     for name, difference in differences.items():
@@ -404,13 +446,20 @@ def _build_model(
     import keras
 
     from hornbeam.models import classifier, restore
+    from hornbeam.models.side_features import SideFeatures
 
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(precision)
     assert options.image_size is not None  # resolved by the caller
     file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
+    features = None
+    if dataset.features:
+        values = dataset.take(dataset.where(TRAIN)).feature_values()
+        features = SideFeatures.of(dataset.features, values)
     if recipe.build_model:
-        model = classifier.adapt_user_model(recipe.build_model, options.image_size, dataset.tasks)
+        model = classifier.adapt_user_model(
+            recipe.build_model, options.image_size, dataset.tasks, features
+        )
         if options.weights == "imagenet":
             raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
     else:
@@ -422,6 +471,7 @@ def _build_model(
             model = classifier.build_classifier(
                 architecture, options.image_size, dataset.tasks,
                 weights="imagenet" if download else None, dropout=options.dropout,
+                features=features,
             )  # fmt: skip
     if file:
         part = model if recipe.build_model else model.get_layer(classifier.BACKBONE)
