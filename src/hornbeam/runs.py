@@ -108,6 +108,7 @@ class Run:
             "root": dataset.root if is_remote(dataset.root) else str(Path(dataset.root).absolute()),
             "fingerprint": dataset.fingerprint(),
             "examples": len(dataset),
+            "features": dataset.features,
             "tasks": [dataclasses.asdict(task) for task in dataset.tasks],
             "counts": {task.name: dataset.counts(task) for task in dataset.tasks},
             "skipped": skipped,
@@ -146,6 +147,10 @@ class Run:
             for task in self._summary()["tasks"]
         )
 
+    def features(self) -> tuple[str, ...]:
+        """Return the numbers that the model takes beside the picture, in its order."""
+        return tuple(self._summary().get("features", ()))
+
     def dataset(self) -> Dataset:
         """Return the pictures of the training and of its held-out splits."""
         summary = self._summary()["root"]
@@ -172,7 +177,12 @@ class Run:
         return Recipe.load(path) if path.is_file() else None
 
     def save_model(self, model: keras.Model) -> None:
-        """Write `model.keras`, which plain Keras loads."""
+        """Write `model.keras`, which plain Keras loads: no state of the training, all trainable."""
+        import keras
+
+        # The same layers in a model that was not compiled, for it would save its optimiser.
+        model = keras.Model(model.input, model.output, name=model.name)
+        model.trainable = True
         with replacing(self.path / "model.keras") as temporary:
             model.save(temporary)
 

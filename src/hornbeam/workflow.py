@@ -196,6 +196,7 @@ def train(options: TrainOptions) -> Run:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
     console.say(telling.describe(options, dataset, model))
+    telling.tell_trained(options, model)
 
     # The run: nothing was written before.
     run = Run.create(options.run, _name_of(options.data), options.overwrite)
@@ -207,12 +208,17 @@ def train(options: TrainOptions) -> Run:
     from hornbeam.training.checkpoints import load_checkpoint
     from hornbeam.training.fit import Budget, compile_classifier, fit
     from hornbeam.training.mixing import mixing_model
+    from hornbeam.training.optimizers import build_optimizer
     from hornbeam.training.schedules import build_schedule
 
-    budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps)
+    budget = Budget.of(
+        training.steps_per_epoch, options.epochs, options.steps, options.accumulate
+    )
+    telling.tell_groups(options, budget.total_steps)
     schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model
-    compile_classifier(learner, dataset.tasks, schedule, mixes=training.mixes)
+    optimizer = build_optimizer(options, schedule, model)
+    compile_classifier(learner, dataset.tasks, optimizer, mixes=training.mixes)
     run.log("start", steps=budget.total_steps)
     fit(
         learner, training, validation, budget, run.path,
@@ -268,9 +274,13 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     from hornbeam.training.find_rate import rising_rates, try_rates
     from hornbeam.training.fit import compile_classifier
     from hornbeam.training.mixing import mixing_model
+    from hornbeam.training.optimizers import build_optimizer
 
     learner = mixing_model(model) if training.mixes else model
-    compile_classifier(learner, dataset.tasks, options.lowest_rate, mixes=training.mixes)
+    optimizer = build_optimizer(
+        options.model_copy(update={"accumulate": 1, "ema": None}), options.lowest_rate, model
+    )
+    compile_classifier(learner, dataset.tasks, optimizer, mixes=training.mixes)
     rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
     batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
     with console.progress("trying rates", len(rates)) as advance:
@@ -445,7 +455,8 @@ def _build_model(
     """Build the network that the options ask for, with its first weights, frozen or not."""
     import keras
 
-    from hornbeam.models import classifier, restore
+    from hornbeam.models import classifier, freezing
+    from hornbeam.models.restoring import imagenet, restore, summary
     from hornbeam.models.side_features import SideFeatures
 
     keras.utils.set_random_seed(options.seed)
@@ -467,17 +478,19 @@ def _build_model(
         download = options.weights == "imagenet"
         if download and not architecture.has_imagenet_weights:
             raise ConfigError(f"There are no ImageNet weights of {architecture.name}.")
-        with restore.imagenet_download(architecture.constructor, download):
+        with imagenet.imagenet_download(architecture.constructor, download):
             model = classifier.build_classifier(
                 architecture, options.image_size, dataset.tasks,
                 weights="imagenet" if download else None, dropout=options.dropout,
                 features=features,
             )  # fmt: skip
     if file:
-        part = model if recipe.build_model else model.get_layer(classifier.BACKBONE)
-        restore.load_weights(part, file)
-    if options.freeze == "backbone":
-        classifier.freeze_backbone(model)
+        restored = restore.restore(
+            model, file, rules=options.restore_map, exclude=options.restore_exclude,
+            network=architecture.name if architecture else None,
+        )  # fmt: skip
+        summary.tell(restored, file)
+    freezing.choose_trained(model, options)
     return model
 
 

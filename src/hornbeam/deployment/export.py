@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from hornbeam.data.dataset import Task
 from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.errors import ConfigError, ContractError
 from hornbeam.evaluation.predictions import probabilities_of
-from hornbeam.models.restore import read_model
+from hornbeam.models.restoring.keras_files import read_model
 from hornbeam.storage import replacing, write_json
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _RESIZES = {
     "squash": "area-averaged resize, whatever the aspect ratio",
     "pad": "area-averaged resize to fit inside, then bars of value 128 on both sides",
 }
+
+Inputs = Any
+"""Of a model: pixels, or a dictionary of them and of side features."""
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the model and a float32 artifact."""
@@ -58,10 +61,11 @@ def export(
     tasks: Sequence[Task],
     formats: Sequence[str],
     directory: Path,
-    pictures: NDArray[np.uint8],
+    inputs: Inputs,
     overwrite: bool,
     *,
     resize_mode: ResizeMode,
+    features: Sequence[str] = (),
     preprocess: str | None = None,
 ) -> dict[str, float]:
     """Write artifacts and check them.
@@ -71,10 +75,12 @@ def export(
         tasks: its outputs.
         formats: names among `keras`, `h5`.
         directory: gets `model.keras`, `model.h5`, `bundle.json`.
-        pictures: uint8 `[n, height, width, channels]` to compare on.
+        inputs: to compare on: pictures, uint8 `[n, height, width, channels]`; or a dictionary of
+            `image` and `features`.
         overwrite: replace earlier files.
         resize_mode: how they got their shape; whoever uses the artifact must do the same.
-        preprocess: the recipe that changed them before, where one did.
+        features: names of the numbers beside the picture, in the model's order.
+        preprocess: the recipe that changed pictures before, where one did.
 
     Returns:
         By format, the largest difference of a probability between the model and the artifact.
@@ -90,13 +96,13 @@ def export(
     directory.mkdir(parents=True, exist_ok=True)
     answering = with_probabilities(model, tasks)
     # Of the model that was trained, not of what is written: that may have the same fault.
-    logits = _answers(model, tasks, pictures)
+    logits = _answers(model, tasks, inputs)
     expected = {task.name: probabilities_of(logits[task.name], task) for task in tasks}
     differences = {}
     for name, path in paths.items():
         with replacing(path) as temporary:
             answering.save(temporary)
-        found = _answers(_LOADERS[name](path), tasks, pictures)
+        found = _answers(_LOADERS[name](path), tasks, inputs)
         difference = max(float(np.abs(found[t.name] - expected[t.name]).max()) for t in tasks)
         if not difference <= TOLERANCE:
             failed = path.with_name(f"{path.name}.failed")
@@ -106,6 +112,11 @@ def export(
                 f"{difference:.2g} (at most {TOLERANCE:g} is allowed); it is kept as {failed}."
             )
         differences[name] = difference
+    pictures = inputs["image"] if isinstance(inputs, dict) else inputs
+    beside = {"features": {
+        "shape": [None, len(features)], "dtype": "float32", "columns": list(features),
+        "values": "as they are in the table; the model standardises them",
+    }} if features else {}  # fmt: skip
     write_json(
         directory / "bundle.json",
         {
@@ -114,6 +125,7 @@ def export(
                 "color": _COLORS[pictures.shape[-1]], "resize": _RESIZES[resize_mode],
                 "preprocess": preprocess,
             },
+            **beside,
             "output": "probabilities by task",
             "tasks": {task.name: list(task.classes) for task in tasks},
             "activations": {task.name: _activation(task) for task in tasks},
@@ -131,9 +143,9 @@ _LOADERS: dict[str, Callable[[Path], keras.Model]] = {"keras": read_model, "h5":
 
 
 def _answers(
-    model: keras.Model, tasks: Sequence[Task], pictures: NDArray[np.uint8]
+    model: keras.Model, tasks: Sequence[Task], inputs: Inputs
 ) -> dict[str, NDArray[np.float32]]:
-    outputs = model.predict_on_batch(pictures)
+    outputs = model.predict_on_batch(inputs)
     if not isinstance(outputs, dict):  # HDF5 keeps the order of outputs, not their names
         listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         outputs = {task.name: output for task, output in zip(tasks, listed, strict=True)}

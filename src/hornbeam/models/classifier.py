@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hornbeam.errors import ConfigError
+from hornbeam.models.side_features import FEATURES, SideFeatures, beside
 from hornbeam.models.zoo import Architecture, Normalization
 
 if TYPE_CHECKING:
@@ -45,8 +46,11 @@ def build_classifier(
     *,
     weights: str | None = None,
     dropout: float = 0.0,
+    features: SideFeatures | None = None,
 ) -> keras.Model:
     """Build a classifier: normalisation, backbone, average pooling, dropout, one Dense per task.
+
+    Side features, standardised, stand beside the pooled ones of the picture before each Dense.
 
     Args:
         architecture: of the backbone.
@@ -56,10 +60,12 @@ def build_classifier(
         targets: the tasks.
         weights: `imagenet`, or `None` for random ones.
         dropout: share of the pooled features that training drops, in [0, 1).
+        features: the numbers beside the picture, where there are some.
 
     Returns:
         A model from uint8 `[batch, height, width, channels]` to a dictionary of float32 logits
-        `[batch, classes]` by task.
+        `[batch, classes]` by task. With side features it takes a dictionary of `image` and
+        `features`, float32 `[batch, columns]`.
 
     Raises:
         ConfigError: the architecture does not take such pictures.
@@ -75,29 +81,38 @@ def build_classifier(
     if channels == 1:
         pixels = layers.Concatenate(dtype="uint8", name="grey_to_rgb")([inputs] * 3)
     normalization = architecture.normalization_of(inside)
-    features = backbone(_normalize(pixels, normalization, inside))
-    features = layers.GlobalAveragePooling2D(name="pool")(features)
-    features = layers.Dropout(dropout, name="dropout")(features)
+    pooled = backbone(_normalize(pixels, normalization, inside))
+    pooled = layers.GlobalAveragePooling2D(name="pool")(pooled)
+    pooled = layers.Dropout(dropout, name="dropout")(pooled)
+    numbers = features.input() if features else None
+    if features:
+        beside_picture = features.standardize(numbers)
+        pooled = layers.Concatenate(dtype="float32", name="with_features")([pooled, beside_picture])
     logits = {
         # Logits stay float32 in mixed precision: a softmax over bfloat16 loses close answers.
-        target.name: layers.Dense(len(target.classes), dtype="float32", name=target.name)(features)
+        target.name: layers.Dense(len(target.classes), dtype="float32", name=target.name)(pooled)
         for target in targets
     }
-    return keras.Model(inputs, logits, name=architecture.name)
+    return keras.Model(beside(inputs, numbers), logits, name=architecture.name)
 
 
 def adapt_user_model(
-    build: Callable[..., Any], image_size: tuple[int, ...], targets: Sequence[Target]
+    build: Callable[..., Any],
+    image_size: tuple[int, ...],
+    targets: Sequence[Target],
+    features: SideFeatures | None = None,
 ) -> keras.Model:
-    """Call a recipe's `build_model(input_shape, targets)` and check what it returns.
+    """Call a recipe's `build_model(input_shape, targets, features)` and check what it returns.
 
     The model may take uint8 or float pixels, 0 to 255, and give logits: one output, or a dictionary
-    by task. A softmax at its end, as older projects had it, is taken off.
+    by task. A softmax at its end, as older projects had it, is taken off. With side features it takes
+    a second input: a vector of them, standardised.
 
     Args:
-        build: the function.
+        build: the function; `features` are the names of the side features, and may be left out.
         image_size: (height, width) in pixels, or (height, width, channels).
         targets: the tasks.
+        features: the numbers beside the picture, where there are some.
 
     Raises:
         ConfigError: the function or its model does not fit; the message says how.
@@ -105,25 +120,26 @@ def adapt_user_model(
     import keras
 
     shape = (*image_size, 3)[:3]
-    built = call_flexibly(build, input_shape=shape, targets=tuple(targets))
+    names = features.names if features else ()
+    built = call_flexibly(build, input_shape=shape, targets=tuple(targets), features=names)
     where = f"The model of {build.__name__}()"
     if not isinstance(built, keras.Model):
         raise ConfigError(f"{where} is of type {type(built).__name__}; expected a keras.Model.")
     if not built.built or not hasattr(built, "input_shape"):
         raise ConfigError(f"{where} has no input yet; begin it with keras.Input(input_shape).")
-    if isinstance(built.input, (list, tuple, dict)) and len(built.inputs) != 1:
-        raise ConfigError(f"{where} has {len(built.inputs)} inputs; expected one, the pixels.")
-    if tuple(built.inputs[0].shape[1:]) != shape:
-        raise ConfigError(
-            f"{where} takes pictures of shape {tuple(built.inputs[0].shape[1:])}; expected {shape}, "
-            "the input_shape that it was given."
-        )
+    _check_inputs(where, built, shape, names)
     built = _without_softmax(built)
     inputs = keras.Input(shape, dtype="uint8", name="image")
-    pixels = inputs
-    if keras.backend.standardize_dtype(built.inputs[0].dtype) != "uint8":
-        pixels = keras.layers.Rescaling(1.0, dtype="float32", name="as_float")(inputs)
-    outputs = built(pixels)
+    numbers = features.input() if features else None
+    given = []
+    for tensor in built.inputs:
+        if features and len(tensor.shape) == 2:
+            given.append(features.standardize(numbers))
+        elif keras.backend.standardize_dtype(tensor.dtype) == "uint8":
+            given.append(inputs)
+        else:
+            given.append(keras.layers.Rescaling(1.0, dtype="float32", name="as_float")(inputs))
+    outputs = built(keras.tree.pack_sequence_as(built.input, given))
     if not isinstance(outputs, dict):
         listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         if len(listed) != len(targets):
@@ -143,7 +159,7 @@ def adapt_user_model(
         target.name: keras.layers.Identity(dtype="float32", name=target.name)(outputs[target.name])
         for target in targets
     }
-    return keras.Model(inputs, logits, name=built.name)
+    return keras.Model(beside(inputs, numbers), logits, name=built.name)
 
 
 def freeze_backbone(model: keras.Model) -> None:
@@ -166,7 +182,8 @@ def freeze_backbone(model: keras.Model) -> None:
 def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
     """Call a user's function with those of the offered arguments that it takes.
 
-    Arguments are matched by name; required ones of other names get the offered values in order.
+    Arguments are matched by name; required ones of other names get the offered values in order, but
+    for those that are empty.
     """
     import inspect
 
@@ -176,13 +193,47 @@ def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
     named = {p.name: offered.pop(p.name) for p in parameters if p.name in offered}
     rest = [p for p in parameters if p.name not in named and p.default is p.empty]
     rest = [p for p in rest if p.kind is not p.VAR_POSITIONAL]
+    offered = {name: value for name, value in offered.items() if value}
     if len(rest) > len(offered):
         raise ConfigError(
             f"{function.__name__}() wants '{rest[len(offered)].name}', which Hornbeam does not give; "
-            "it gives input_shape and targets."
+            "it gives input_shape, targets and features."
         )
     values = dict(zip((p.name for p in rest), offered.values(), strict=False))
     return function(**named, **values)
+
+
+def _check_inputs(
+    where: str, model: keras.Model, shape: tuple[int, ...], names: Sequence[str]
+) -> None:
+    """Refuse a recipe's model that takes something else than pixels and, if given, side features."""
+    vectors = [tuple(t.shape[1:]) for t in model.inputs if len(t.shape) == 2]
+    pictures = [tuple(t.shape[1:]) for t in model.inputs if len(t.shape) != 2]
+    listed = ", ".join(names)
+    if not names and len(model.inputs) > 1:
+        hint = "; name the columns of the other with --feature-columns" if vectors else ""
+        raise ConfigError(
+            f"{where} has {len(model.inputs)} inputs; expected one, the pixels{hint}."
+        )
+    if names and not vectors:
+        raise ConfigError(
+            f"{where} does not take the numbers {listed}; give it a second input, "
+            f"keras.Input(({len(names)},), name='{FEATURES}'), or leave --feature-columns out."
+        )
+    if names and (len(vectors) != 1 or len(pictures) != 1):
+        raise ConfigError(
+            f"{where} has {len(model.inputs)} inputs; expected two, the pixels and a vector of {listed}."
+        )
+    if names and vectors[0] != (len(names),):
+        raise ConfigError(
+            f"{where} takes a vector of {vectors[0][0]} numbers; expected {len(names)}: {listed}."
+        )
+    picture = pictures[0] if pictures else vectors[0]
+    if picture != shape:
+        raise ConfigError(
+            f"{where} takes pictures of shape {picture}; expected {shape}, the input_shape that it was "
+            "given."
+        )
 
 
 def _normalize(pixels: Any, normalization: Normalization, channels: int) -> Any:
@@ -206,6 +257,9 @@ def _normalize(pixels: Any, normalization: Normalization, channels: int) -> Any:
             pixels = ops.concatenate([ops.flip(pixels[..., :3], -1), pixels[..., 3:]], -1)
         else:
             pixels = ops.flip(pixels, -1)  # RGB to BGR
+        scale, offset = [1.0] * channels, [-mean for mean in means]
+    elif normalization == "centred":
+        means = [*reversed(_CAFFE_MEAN_BGR), *[255 * _ALPHA_MEAN] * (channels - 3)]
         scale, offset = [1.0] * channels, [-mean for mean in means]
     # In float32 whatever the precision: bfloat16 would round away an eighth of the grey levels.
     return layers.Rescaling(scale, offset, dtype="float32", name="normalize")(pixels)
@@ -233,4 +287,5 @@ def _without_softmax(model: keras.Model) -> keras.Model:
             tensors.append(tensor)
     if not cut:
         return model
-    return keras.Model(model.inputs, tensors if len(tensors) > 1 else tensors[0], name=model.name)
+    outputs = keras.tree.pack_sequence_as(model.output, tensors)
+    return keras.Model(model.input, outputs, name=model.name)

@@ -48,15 +48,23 @@ def mixing_model(classifier: keras.Model) -> keras.Model:
     """Return a model that mixes pictures and asks the classifier about them.
 
     Its weights are the classifier's own: training it trains the classifier, which is what is kept.
-    It takes a dictionary of `image` and `mix`, as `Batch.inputs` is when a loader mixes.
+    It takes a dictionary of `image` and `mix`, as `Batch.inputs` is when a loader mixes. Side
+    features go past: the loader has mixed them, as it does labels.
 
     Args:
-        classifier: from uint8 pixels to logits by task.
+        classifier: from uint8 pixels, or a dictionary of `image` and more, to logits by task.
     """
-    images = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
     mix = keras.Input((COLUMNS,), dtype="float32", name="mix")
-    logits = classifier(MixPictures()(images, mix))
-    return keras.Model({"image": images, "mix": mix}, logits, name=f"{classifier.name}_mixing")
+    tensors = (
+        classifier.input if isinstance(classifier.input, dict) else {"image": classifier.input}
+    )
+    inputs = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in tensors.items()
+    }
+    mixed = MixPictures()(inputs["image"], mix)
+    logits = classifier({**inputs, "image": mixed} if len(inputs) > 1 else mixed)
+    return keras.Model({**inputs, "mix": mix}, logits, name=f"{classifier.name}_mixing")
 
 
 def _inside(rectangles: Any, height: Any, width: Any) -> Any:

@@ -115,6 +115,8 @@ def read_manifest(
     )
     split = _optional(table, options.split_column, SPLIT_COLUMN, "--split-column")
     group = _optional(table, options.group_column, GROUP_COLUMN, "--group-column")
+    if tasks is not None:
+        _require_features(table, options.feature_columns)
     numbers = [
         _choose(table, name, (), "--feature-columns", "") for name in options.feature_columns
     ]
@@ -151,12 +153,7 @@ def read_unlabelled(
     """
     table = _read(location)
     image = _choose(table, image_column, IMAGE_COLUMNS, "--image-column", "the pictures' paths")
-    missing = [name for name in features if name not in table.columns]
-    if missing:
-        raise ConfigError(
-            f"{location} has no column {listing(missing)}, which the model takes beside the picture; "
-            f"it has {listing(table.columns)}.{did_you_mean(missing[0], table.columns)}"
-        )
+    _require_features(table, features)
     if not len(table.columns[image]):
         raise DataError(f"{location} has no rows; expected one for each picture.")
     root: Path | str = parent(location) if is_remote(location) else Path(location).parent
@@ -243,6 +240,15 @@ def _label_columns(
     if len(others) == 1:
         return others
     return [_choose(table, None, (), "--label-columns", "the labels")]
+
+
+def _require_features(table: Table, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise ConfigError(
+            f"{table.name} has no column {listing(missing)}, which the model takes beside the picture; "
+            f"it has {listing(table.columns)}.{did_you_mean(missing[0], table.columns)}"
+        )
 
 
 def _features(table: Table, names: Sequence[str]) -> dict[str, Any]:
