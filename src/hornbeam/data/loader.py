@@ -136,6 +136,8 @@ class Loader:
                 f"batch; make --batch-size a multiple of {2 * world_size}."
             )
         self.training = shuffle if training is None else training
+        self.resize_mode = resize_mode
+        self.preprocess = preprocess
         self._pictures = Pictures(
             dataset,
             self.image_size,
@@ -171,15 +173,20 @@ class Loader:
         for slot in present:
             key = (self.seed, _VARIATION, int(positions[slot]))
             batch.images[slot] = self._pictures.get(int(rows[slot]), key)
+        self.label(batch, rows)
+        if self.mixing and batch.mix is not None:
+            self._draw_mix(batch.mix, rows, positions)
+            return self._mixed(batch, own_shares(batch.mix, self.image_size[:2]))
+        return batch
+
+    def label(self, batch: Batch, rows: NDArray[np.int64]) -> None:
+        """Write labels, their weights and side features of some rows, -1 for padding, to a batch."""
+        present = np.flatnonzero(rows >= 0)
         for name, labels in self._labels.items():
             batch.targets[name][present] = labels.rows(rows[present], soft=self.mixes)
             batch.weights[name][present] = labels.known(rows[present])
         if batch.features is not None and self._features is not None:
             batch.features[present] = self._features[rows[present]]
-        if self.mixing and batch.mix is not None:
-            self._draw_mix(batch.mix, rows, positions)
-            return self._mixed(batch, own_shares(batch.mix, self.image_size[:2]))
-        return batch
 
     def _mixed(self, batch: Batch, shares: Floats) -> Batch:
         """Return the batch with labels and side features mixed as the device will mix pixels."""

@@ -1,0 +1,317 @@
+"""What a frozen backbone makes of each picture, computed once and kept in the cache.
+
+While a backbone does not change, running it again in every epoch gives the same again. So one pass
+is made, its result is stored by the digest of each picture, and the head learns from that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hornbeam import console
+from hornbeam.data.dataset import Dataset
+from hornbeam.data.loader import Batch, Loader
+from hornbeam.data.remote import cache_directory
+from hornbeam.storage import replacing
+from hornbeam.training.extract import quickest_runtime
+
+if TYPE_CHECKING:
+    import keras
+
+Floats = NDArray[np.float32]
+
+_VERSION = 1
+"""Goes up when pictures reach the network otherwise than before; older features are then ignored."""
+
+_LIMIT = 16 * 2**30
+"""Bytes of features in the cache, above which those that were not used for longest are removed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of all pictures of a dataset.
+
+    Attributes:
+        values: float32 `[views, pictures, …]`; view 0 is the picture as it is.
+        computed: how many of them were not in the cache, views counted singly.
+        runtime: what computed them.
+    """
+
+    values: Floats
+    computed: int
+    runtime: str
+
+
+def compute_features(
+    extractor: keras.Model,
+    loader: Loader,
+    *,
+    views: int = 1,
+    recipe: str = "",
+    threads: int = 1,
+    processes: int = 0,
+    cache: bool = True,
+) -> Features:
+    """Run a network over every picture of a loader's dataset, or take what an earlier run stored.
+
+    A view is a function of the picture, its number and the loader's seed, not of what other
+    pictures there are; so pictures may be added, and only they are computed.
+
+    Args:
+        extractor: from uint8 pixels to features, float `[batch, …]`.
+        loader: tells the pictures, their size and how they are varied.
+        views: of each picture: as it is, then varied as the loader varies it.
+        recipe: text of the recipe whose `preprocess` or `augment` the loader uses.
+        threads: pictures decoded at a time.
+        processes: processes that decode; 0 = threads of this one.
+        cache: store the features, where the pictures' digests are known.
+    """
+    dataset = loader.dataset
+    digests = _digests(dataset)
+    shape = tuple(extractor.output_shape[1:])
+    values = np.zeros((views, len(dataset), *shape), np.float32)
+    runtime, computed = "the cache", 0
+    weights = _weights_key(extractor) if digests is not None and cache else ""
+    for view in range(views):
+        passes = _Views(loader, view)
+        store = Store(_key(weights, passes, recipe), shape) if weights else None
+        missing = np.arange(len(dataset))
+        if store is not None and digests is not None:
+            missing = store.fetch(digests, values[view])
+        if not len(missing):
+            continue
+        runtime = _run(extractor, passes, missing, values[view], threads, processes)
+        computed += len(missing)
+        if store is not None and digests is not None:
+            store.add([digests[row] for row in missing], values[view][missing])
+    return Features(values, computed, runtime)
+
+
+class FeatureLoader:
+    """The batches of a loader with features in the place of pictures: same order, same targets.
+
+    Args:
+        loader: of the pictures.
+        features: of its dataset, float32 `[views, pictures, …]`. In its n-th epoch training sees
+            view n modulo the number of views.
+    """
+
+    mixes = False
+
+    def __init__(self, loader: Loader, features: Floats) -> None:
+        self._loader = loader
+        self._features = features
+        self.batch_size = loader.batch_size
+        self.steps_per_epoch = loader.steps_per_epoch
+        self.dataset = loader.dataset
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        rows, positions = self._loader.rows(step)
+        batch = self.empty_batch()
+        present = np.flatnonzero(rows >= 0)
+        view = positions[present] // len(self.dataset) % len(self._features)
+        batch.images[present] = self._features[view, rows[present]]
+        self._loader.label(batch, rows)
+        return batch
+
+    def empty_batch(self) -> Batch:
+        """Return a batch of padding."""
+        empty = self._loader.empty_batch()
+        shape = (len(empty.images), *self._features.shape[2:])
+        return empty._replace(images=np.zeros(shape, np.float32))
+
+    def batches(
+        self, start: int = 0, stop: int | None = None, *, threads: int = 1, processes: int = 0
+    ) -> Iterator[Batch]:
+        """Iterate over the batches of the steps `start` to `stop`; there is nothing to decode."""
+        step = start
+        while stop is None or step < stop:
+            yield self.batch(step)
+            step += 1
+
+
+class Store:
+    """Features on disk by the digests of pictures, in Arrow files that are only ever added to.
+
+    Args:
+        key: of everything that the features depend on, but the pictures.
+        shape: of the features of one picture.
+    """
+
+    def __init__(self, key: str, shape: tuple[int, ...]) -> None:
+        self._directory = cache_directory() / "features" / key
+        self._shape = shape
+
+    def fetch(self, digests: Sequence[str], values: Floats) -> NDArray[np.int64]:
+        """Fill in what is known of these pictures, and return the rows of the others."""
+        missing = np.ones(len(digests), bool)
+        for path in sorted(self._directory.glob("*.arrow")):
+            if not missing.any():
+                break
+            os.utime(self._directory)  # used today
+            self._fetch_part(path, digests, values, missing)
+        return np.flatnonzero(missing)
+
+    def add(self, digests: Sequence[str], values: Floats) -> None:
+        """Store the features of more pictures."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        flat = values.reshape(len(values), -1)
+        table = pa.table({
+            "digest": pa.array(digests, pa.string()),
+            "features": pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1]),
+        })  # fmt: skip
+        with (
+            replacing(self._directory / f"{uuid.uuid4().hex}.arrow") as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write_table(table, max_chunksize=4096)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        others = [path for path in self._directory.parent.iterdir() if path != self._directory]
+        others.sort(key=lambda path: path.stat().st_mtime)
+        sizes = {path: _size(path) for path in (*others, self._directory)}
+        total = sum(sizes.values())
+        for path in others:
+            if total <= _LIMIT:
+                break
+            total -= sizes[path]
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _fetch_part(
+        self, path: Path, digests: Sequence[str], values: Floats, missing: NDArray[np.bool_]
+    ) -> None:
+        wanted: dict[str, list[int]] = {}
+        for row in np.flatnonzero(missing).tolist():
+            wanted.setdefault(digests[row], []).append(row)
+        try:
+            with pa.memory_map(str(path)) as file:
+                reader = pa.ipc.open_file(file)
+                for index in range(reader.num_record_batches):
+                    batch = reader.get_batch(index)
+                    features = batch["features"].flatten().to_numpy()
+                    features = features.reshape(len(batch), *self._shape)
+                    for place, digest in enumerate(batch["digest"].to_pylist()):
+                        for row in wanted.pop(digest, ()):
+                            values[row] = features[place]
+                            missing[row] = False
+        except (OSError, pa.ArrowException, KeyError, ValueError):
+            path.unlink(missing_ok=True)  # damaged; what it held is computed anew
+
+
+class _Views(Loader):
+    """One view of every picture, in their order, drawn by digest where there are digests."""
+
+    def __init__(self, loader: Loader, view: int) -> None:
+        super().__init__(
+            loader.dataset, batch_size=loader.batch_size, image_size=loader.image_size,
+            seed=loader.seed, augment=loader.augment if view else "none",
+            resize_mode=loader.resize_mode, preprocess=loader.preprocess, training=bool(view),
+        )  # fmt: skip
+        self.view = view
+        self.mixing = None
+        digests = _digests(loader.dataset)
+        self._keys = (
+            np.arange(len(loader.dataset))
+            if digests is None
+            else np.array([_number(digest, view) for digest in digests])
+        )
+        self._chosen: NDArray[np.int64] = np.arange(len(loader.dataset))
+
+    def of(self, rows: NDArray[np.int64]) -> _Views:
+        """Restrict the batches to some rows."""
+        self._chosen = rows
+        return self
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the chosen rows."""
+        return -(-len(self._chosen) // self.batch_size)
+
+    def rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of a batch, -1 for padding, and what seeds their variation."""
+        rows = np.full(self.batch_size, -1)
+        chosen = self._chosen[step * self.batch_size : (step + 1) * self.batch_size]
+        rows[: len(chosen)] = chosen
+        return rows, self._keys[rows]
+
+
+def _run(
+    extractor: keras.Model, views: _Views, rows: NDArray[np.int64], values: Floats, threads: int,
+    processes: int,
+) -> str:  # fmt: skip
+    """Compute the features of some rows; return the name of what computed them."""
+    steps = views.of(rows).steps_per_epoch
+    batches = views.batches(0, steps, threads=threads, processes=processes)
+    runtime = None
+    with console.progress("features", len(rows)) as advance:
+        for step, batch in enumerate(batches):
+            pixels = np.asarray(batch.images)
+            if runtime is None:
+                runtime = quickest_runtime(extractor, pixels, steps, threads)
+            chosen = rows[step * views.batch_size : (step + 1) * views.batch_size]
+            values[chosen] = runtime.run(pixels)[: len(chosen)]
+            advance(len(chosen))
+    return runtime.name if runtime else ""
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.arrow"))
+
+
+def _digests(dataset: Dataset) -> list[str] | None:
+    """Return the digest of every picture's bytes, where the pictures were verified."""
+    if "digest" not in dataset.table.column_names:
+        return None
+    digests = dataset.table["digest"].to_pylist()
+    return digests if all(digests) else None
+
+
+def _number(digest: str, view: int) -> int:
+    content = hashlib.blake2b(f"{digest} {view}".encode(), digest_size=8).digest()
+    return int.from_bytes(content, "big") >> 1  # an int64
+
+
+def _weights_key(model: keras.Model) -> str:
+    """Return a digest of a network's layers and weights."""
+    content = hashlib.blake2b(digest_size=16)
+    config = [(type(layer).__name__, _plain(layer.get_config())) for layer in model.layers]
+    content.update(json.dumps(config, sort_keys=True, default=repr).encode())
+    for value in model.get_weights():
+        content.update(np.ascontiguousarray(value).tobytes())
+    return content.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Leave out of a configuration the names of layers, which count up in a process."""
+    if isinstance(value, dict):
+        return {
+            k: _plain(v)
+            for k, v in value.items()
+            if k not in ("name", "trainable", "registered_name")
+        }
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _key(weights: str, views: _Views, recipe: str) -> str:
+    """Return a digest of everything that features depend on, but the pictures."""
+    facts: list[Any] = [_VERSION, weights, views.image_size, views.resize_mode]
+    if views.view:
+        facts += [views.view, views.seed, repr(views.augment)]
+    if views.preprocess is not None or views.view:
+        facts.append(recipe)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
