@@ -37,7 +37,7 @@ def measure(way: str, root: Path) -> float:
     dataset = open_folder(root)
     loader = Loader(dataset, batch_size=32, image_size=(96, 96), shuffle=True, augment="light")
     model = build_classifier(ZOO["compact"], (96, 96), dataset.tasks)
-    compile_classifier(model, dataset.tasks, 1e-3)
+    compile_classifier(model, dataset.tasks, keras.optimizers.Adam(1e-3))
     options: dict[str, Any] = {"epochs": EPOCHS, "steps_per_epoch": STEPS, "verbose": 0}
     data: tuple[Any, ...] = (feed(loader, STEPS * EPOCHS, threads=1),)
     if way.startswith("keras"):

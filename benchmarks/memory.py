@@ -25,6 +25,7 @@ def measure(name: str, side: int, frozen: bool, keep: bool) -> tuple[float, floa
 
     if keep:
         assert backend.keep_freed_memory()
+    import keras
     import numpy as np
 
     from hornbeam.data.dataset import Task
@@ -36,7 +37,7 @@ def measure(name: str, side: int, frozen: bool, keep: bool) -> tuple[float, floa
     model = build_classifier(ZOO[name], (side, side), tasks)
     if frozen:
         freeze_backbone(model)
-    compile_classifier(model, tasks, 1e-3)
+    compile_classifier(model, tasks, keras.optimizers.Adam(1e-3))
     images = np.random.default_rng(0).integers(0, 256, (32, side, side, 3), np.uint8)
     labels = {"label": np.arange(32) % 6}
     for _ in range(2):

@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"errors", "storage", "console", "page", "config", "backend", "data", "models"},
     "deployment": {"errors", "storage", "console", "config", "backend", "data", "models", "evaluation"},
     "runs": {"errors", "storage", "recipe", "data"},
-    "telling": {"plot", "console", "config", "backend", "data", "evaluation", "training"},
+    "telling": {"plot", "console", "config", "backend", "data", "models", "evaluation", "training"},
     "workflow": {"telling", "plot", "storage", "errors", "console", "config", "backend", "recipe", "runs", "data", "models",
                  "training", "evaluation", "deployment"},
     "cli": {"errors", "options", "config", "workflow", "__init__"},

@@ -141,6 +141,25 @@ def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str
     )
 
 
+def tell_trained(options: TrainOptions, model: keras.Model) -> None:
+    """Show what is trained at which factor on the rate, where an option says so."""
+    from hornbeam.models.freezing import rate_factors, summary
+
+    if options.trainable or options.lr_mult or options.layer_decay < 1:
+        rows = summary(model, rate_factors(model, options))
+        console.table(["factor on the rate", "variables", "weights", "first … last"], rows, left=0)
+
+
+def tell_groups(options: TrainOptions, total_steps: int) -> None:
+    """Say that the steps were rounded up to whole groups of batches, if they were."""
+    if options.accumulate > 1:
+        console.say(
+            f"{total_steps} batches, in groups of {options.accumulate} whose gradients are averaged: "
+            f"{total_steps // options.accumulate} updates, each of "
+            f"{options.accumulate * options.batch_size} pictures."
+        )
+
+
 def _engine() -> str:
     import keras
 

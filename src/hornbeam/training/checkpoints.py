@@ -9,13 +9,16 @@ from pathlib import Path
 import keras
 
 from hornbeam.storage import new_directory, point_link, write_json
+from hornbeam.training.averages import averaged, has_averages
 from hornbeam.training.callbacks import Clock, validation_score
 
 
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     """Save the weights after each validation, in a directory that appears whole.
 
-        checkpoints/step-00000120/model.weights.h5   loads with `model.load_weights`
+        checkpoints/step-00000120/model.weights.h5   loads with `model.load_weights`; with `--ema`
+                                                     the averages
+                                  raw.weights.h5     with `--ema`: those that training goes on from
                                   state.json         step and metrics
         checkpoints/best → step-…                    most accurate on the validation pictures
         checkpoints/last → step-…
@@ -36,7 +39,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         logs = logs or {}
         name = f"step-{self._clock.step:08}"
         with new_directory(self._directory / name) as temporary:
-            self.model.save_weights(temporary / "model.weights.h5")
+            with averaged(self.model):
+                self.model.save_weights(temporary / "model.weights.h5")
+            if has_averages(self.model):
+                self.model.save_weights(temporary / "raw.weights.h5")
             state = {"step": self._clock.step, "epoch": epoch + 1, "metrics": logs}
             write_json(temporary / "state.json", state)
         score = validation_score(logs)

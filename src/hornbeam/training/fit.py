@@ -14,6 +14,7 @@ from hornbeam.backend import compiles_with_xla
 from hornbeam.data.dataset import Task
 from hornbeam.data.feed import feed, plain_errors
 from hornbeam.data.loader import Loader
+from hornbeam.training.averages import ValidateAverages
 from hornbeam.training.callbacks import Clock, MetricsFile, Progress, TensorBoard
 from hornbeam.training.checkpoints import Checkpoints
 
@@ -34,9 +35,14 @@ class Budget:
     steps_per_interval: int
 
     @classmethod
-    def of(cls, steps_per_epoch: int, epochs: int | None, steps: int | None) -> Budget:
-        """Make a budget of a number of epochs or, where that is given, of steps."""
-        total = steps or steps_per_epoch * (epochs or 1)
+    def of(
+        cls, steps_per_epoch: int, epochs: int | None, steps: int | None, group: int = 1
+    ) -> Budget:
+        """Make a budget of a number of epochs or, where that is given, of steps.
+
+        Groups of batches whose gradients are averaged are whole: the steps are rounded up to them.
+        """
+        total = -(-(steps or steps_per_epoch * (epochs or 1)) // group) * group
         return cls(total, min(steps_per_epoch, total))
 
     @property
@@ -48,8 +54,7 @@ class Budget:
 def compile_classifier(
     model: keras.Model,
     tasks: Sequence[Task],
-    learning_rate: Any,
-    optimizer: str = "adam",
+    optimizer: keras.optimizers.Optimizer,
     *,
     mixes: bool = False,
 ) -> None:
@@ -60,8 +65,7 @@ def compile_classifier(
     Args:
         model: from pixels to logits by task.
         tasks: its outputs.
-        learning_rate: a number, or a schedule of Keras.
-        optimizer: Keras' name of one.
+        optimizer: with its rate or schedule.
         mixes: targets are shares of the classes, because pictures are mixed.
     """
     losses, metrics = keras.losses, keras.metrics
@@ -89,9 +93,7 @@ def compile_classifier(
         ]
 
     model.compile(
-        optimizer=keras.optimizers.get(
-            {"class_name": optimizer, "config": {"learning_rate": learning_rate}}
-        ),
+        optimizer=optimizer,
         loss={task.name: loss_of(task) for task in tasks},
         weighted_metrics={task.name: metrics_of(task) for task in tasks},
         jit_compile=compiles_with_xla(),
@@ -145,6 +147,7 @@ def fit(
             validation_steps=validation.steps_per_epoch,
             callbacks=[
                 clock,
+                ValidateAverages(),
                 Checkpoints(directory / "checkpoints", clock),
                 MetricsFile(directory / "metrics.csv", clock, log),
                 TensorBoard(directory / "tensorboard", clock),

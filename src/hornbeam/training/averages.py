@@ -1,0 +1,59 @@
+"""Averages of the weights over the steps (`--ema`): what is validated and kept.
+
+The model holds the raw weights, from which training goes on; the optimiser holds the averages. They
+change places while the model is validated or saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+from hornbeam.training.optimizers import bare
+
+
+def has_averages(model: keras.Model) -> bool:
+    """Whether the optimiser of a compiled model averages its weights."""
+    return bool(getattr(bare(model.optimizer), "use_ema", False))
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Let a model have its averaged weights inside this block; without averages, do nothing.
+
+    Moving statistics of batch normalisation are averages already and stay.
+    """
+    if not has_averages(model) or not bare(model.optimizer).built:
+        yield
+        return
+    _exchange(model)
+    try:
+        yield
+    finally:
+        _exchange(model)
+
+
+class ValidateAverages(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validate the averaged weights, and train on from the raw ones."""
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Put the averages into the model."""
+        if has_averages(self.model):
+            _exchange(self.model)
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Put the raw weights back."""
+        if has_averages(self.model):
+            _exchange(self.model)
+
+
+def _exchange(model: keras.Model) -> None:
+    optimizer = bare(model.optimizer)
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+        raw = ops.copy(variable)
+        variable.assign(average)
+        average.assign(raw)
