@@ -197,7 +197,7 @@ def test_a_broken_recipe_is_named_with_its_line(hornbeam, shapes, tmp_path, text
 def test_imagenet_weights_out_of_reach_are_said_so_within_seconds(
     hornbeam, shapes, tmp_path, proxy
 ):
-    from hornbeam.models.restore import _is_reachable
+    from hornbeam.models.restoring.imagenet import _is_reachable
 
     if not proxy and _is_reachable("storage.googleapis.com"):
         pytest.skip("this machine reaches the server of the weights")

@@ -1,12 +1,11 @@
-"""Networks of the zoo, recipes, and weights from elsewhere."""
+"""Networks of the zoo, and recipes."""
 
 import keras
 import numpy as np
 import pytest
 
 from hornbeam.data.dataset import Task
-from hornbeam.errors import ConfigError, ModelError
-from hornbeam.models import restore
+from hornbeam.errors import ConfigError
 from hornbeam.models.classifier import BACKBONE, adapt_user_model, build_classifier, freeze_backbone
 from hornbeam.models.zoo import ZOO, find_architecture
 
@@ -152,93 +151,3 @@ def test_a_recipe_may_take_its_arguments_in_several_ways(build):
 def test_what_is_wrong_with_a_recipes_model_is_said(build, words):
     with pytest.raises(ConfigError, match=words):
         adapt_user_model(build, (40, 48), TASKS)
-
-
-@pytest.fixture(scope="module")
-def source():
-    keras.utils.set_random_seed(7)
-    return keras.applications.MobileNetV2(
-        alpha=0.35, weights=None, input_shape=(64, 64, 3), classes=10
-    )
-
-
-def fresh_backbone():
-    keras.utils.set_random_seed(8)
-    backbone = ZOO["mobilenet_v2_035"].build_backbone((64, 64), None)
-    backbone.name = BACKBONE
-    return backbone
-
-
-@pytest.mark.parametrize("file", ["with_top.h5", "with_top.weights.h5", "with_top.keras"])
-def test_weights_of_each_format_go_into_the_backbone_and_the_head_is_left_out(
-    file, source, tmp_path
-):
-    path = tmp_path / file
-    if file.endswith(".weights.h5"):
-        source.save_weights(path)
-    else:
-        source.save(path)
-    backbone = fresh_backbone()
-    restore.load_weights(backbone, path)
-    for layer in (layer for layer in backbone.layers if layer.weights):
-        for ours, theirs in zip(
-            layer.get_weights(), source.get_layer(layer.name).get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs)
-
-
-def test_the_pretrained_files_load_alike_in_each_format(pretrained):
-    stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224"
-    names = [f"{stem}_no_top.h5", f"{stem}.h5", "mobilenet_v2_1.0_224_imagenet.weights.h5"]
-    answers = []
-    for name in names:
-        backbone = ZOO["mobilenet_v2"].build_backbone((96, 96), None)
-        restore.load_weights(backbone, pretrained / name)
-        answers.append(backbone.predict_on_batch(np.full((1, 96, 96, 3), 0.3, np.float32)))
-    np.testing.assert_allclose(answers[1], answers[0], atol=1e-4)
-    np.testing.assert_allclose(answers[2], answers[0], atol=1e-4)
-
-
-def test_weights_of_another_network_are_refused_and_change_nothing(tmp_path):
-    for file in ("other.h5", "other.weights.h5", "other.keras"):
-        other = ZOO["compact"].build_backbone((64, 64), None)
-        other.save_weights(tmp_path / file) if "weights" in file else other.save(tmp_path / file)
-        backbone = fresh_backbone()
-        before = backbone.get_weights()
-        with pytest.raises(ModelError, match=f"{file}.*architecture"):
-            restore.load_weights(backbone, tmp_path / file)
-        for old, new in zip(before, backbone.get_weights(), strict=True):
-            np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "error", "words"),
-    [
-        ("gone.h5", None, ConfigError, "no such file"),
-        ("weights.pt", b"x", ConfigError, "expected a .h5"),
-        ("broken.h5", b"not HDF5", ModelError, "does not fit"),
-        ("broken.keras", b"not a zip", ModelError, "does not fit"),
-        ("broken.weights.h5", b"x", ModelError, "does not fit"),
-    ],
-)
-def test_files_that_are_no_weights_are_refused(name, content, error, words, tmp_path):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(error, match=words):
-        restore.load_weights(fresh_backbone(), tmp_path / name)
-
-
-def test_the_deviations_in_keras_efficientnet_files_become_variances(tmp_path):
-    def layer_of(model):
-        return next(x for x in model.layers if isinstance(x, keras.layers.Normalization))
-
-    theirs = ZOO["efficientnet_b0"].build_backbone((32, 32), None)
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    layer_of(theirs).set_weights([mean, deviation, np.array(0)])
-    theirs.save_weights(tmp_path / "theirs.weights.h5")
-    ours = ZOO["efficientnet_b0"].build_backbone((32, 32), None)
-    restore.load_weights(ours, tmp_path / "theirs.weights.h5")
-    np.testing.assert_allclose(layer_of(ours).get_weights()[1].ravel(), deviation**2, atol=1e-6)
-    pixels = np.full((1, 32, 32, 3), 0.25, np.float32)
-    found = layer_of(ours)(pixels)
-    np.testing.assert_allclose(np.array(found)[0, 0, 0], (0.25 - mean) / deviation, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The networks by name: those of `keras.applications`, and a compact one of ours.
+"""The networks by name: those of `keras.applications`, one of ours, and twins of other projects'.
 
 A table of facts, so that `hornbeam models` answers without loading Keras. Parameters count the
 backbone, without a head.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +17,12 @@ from hornbeam.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     import keras
 
-Normalization = Literal["signed", "caffe", "torch", "inside"]
+Normalization = Literal["signed", "caffe", "torch", "centred", "inside"]
 """What a network's pixels must look like (the `mode` of Keras' `preprocess_input`):
 
 `signed` from -1 to 1; `caffe` BGR less the ImageNet mean; `torch` standardised by ImageNet's mean and
-deviation; `inside` from 0 to 255, because the network does it itself.
+deviation; `centred` RGB less the ImageNet mean; `inside` from 0 to 255, because the network does it
+itself.
 """
 
 
@@ -97,9 +99,7 @@ class Architecture:
             )
         shape = (height, width, channels)
         if not self.constructor:
-            from hornbeam.models.compact import compact_backbone
-
-            return compact_backbone(shape)
+            return _build_own(self.name, shape)
         import keras
 
         build = getattr(keras.applications, self.constructor)
@@ -109,7 +109,36 @@ class Architecture:
         with warnings.catch_warnings():
             # Keras thinks that 4 channels are a mistake.
             warnings.filterwarnings("ignore", ".*usually expects 1 or 3 input channels.*")
-            return build(include_top=False, input_shape=shape, weights=weights, **arguments)
+            backbone = build(include_top=False, input_shape=shape, weights=weights, **arguments)
+        _number_from_zero(backbone)
+        return backbone
+
+
+def _number_from_zero(backbone: keras.Model) -> None:
+    """Name layers without names of their own as in a process that has built no other network.
+
+    Keras counts on over all networks, and Inception would have other names each time.
+    """
+    kinds: dict[str, list[tuple[int, keras.layers.Layer]]] = {}
+    for layer in backbone.layers:
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", type(layer).__name__).lower()
+        named = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
+        if named and kind != "input_layer":
+            kinds.setdefault(kind, []).append((int(named[1] or 0), layer))
+    for kind, layers in kinds.items():
+        for number, (_, layer) in enumerate(sorted(layers, key=lambda pair: pair[0])):
+            layer.name = f"{kind}_{number}" if number else kind
+
+
+def _build_own(name: str, shape: tuple[int, int, int]) -> keras.Model:
+    """Build one of the networks that `keras.applications` does not have."""
+    from hornbeam.models import compact, mobilenet_v2, resnet
+
+    if name == "compact":
+        return compact.compact_backbone(shape)
+    if name == "mobilenet_v2_timm":
+        return mobilenet_v2.mobilenet_v2_timm_backbone(shape)
+    return resnet.resnet50_backbone(shape, "timm" if name == "resnet50_timm" else "slim")
 
 
 def _family(
@@ -136,6 +165,9 @@ def _widths(name: str, constructor: str, parameters: dict[float, int]) -> list[A
 
 _ALL = [
     Architecture("compact", 487_024, 64, 32, "signed"),
+    Architecture("mobilenet_v2_timm", 2_257_984, 224, 32, "torch"),
+    Architecture("resnet50_timm", 23_561_152, 224, 32, "torch"),
+    Architecture("resnet50_slim", 23_561_152, 224, 32, "centred"),
     *_widths(
         "mobilenet", "MobileNet", {0.25: 218_544, 0.5: 829_536, 0.75: 1_832_976, 1: 3_228_864}
     ),
