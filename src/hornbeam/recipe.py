@@ -22,6 +22,8 @@ FUNCTIONS = {
     "build_model": "build_model(input_shape, targets)",
     "preprocess": "preprocess(image, training, rng)",
     "augment": "augment(image, rng)",
+    "loss": "loss()",
+    "metrics": "metrics()",
     "examples": "examples(split)",
 }
 """What a recipe may define, and how it is called."""
@@ -37,6 +39,11 @@ class Recipe:
         preprocess: `preprocess(image, training, rng)`: a picture, uint8 `[height, width, channels]`
             of any size, to another, before all else; in training, evaluation and prediction alike.
         augment: `augment(image, rng)`, in place of our variations of training pictures.
+        loss: `loss()`, which returns what is trained on in place of `--loss`: a loss of Keras, its name,
+            or a function of targets, float32 `[batch, classes]`, and logits that returns one number
+            a picture; or a dictionary of those by task.
+        metrics: `metrics()`, which returns what is reported beside ours: a list of metrics of Keras,
+            which get class indices and logits, or a dictionary of lists by task.
         examples: `examples(split)`, in place of a folder or manifest; see `data/tables/examples.py`.
     """
 
@@ -44,6 +51,8 @@ class Recipe:
     build_model: Callable[..., Any] | None = None
     preprocess: Callable[..., Any] | None = None
     augment: Callable[..., Any] | None = None
+    loss: Callable[..., Any] | None = None
+    metrics: Callable[..., Any] | None = None
     examples: Callable[..., Any] | None = None
 
     @classmethod
@@ -80,6 +89,25 @@ class Recipe:
         known = (*FUNCTIONS, *BUILD_NAMES)
         near = next(filter(None, (did_you_mean(name, known) for name in functions)), "")
         raise ConfigError(f"{path} defines none of {', '.join(FUNCTIONS.values())}.{near}")
+
+    def make(self, name: str) -> Any:
+        """Return what one of its functions without arguments returns; `None` where there is none.
+
+        Raises:
+            ConfigError: it fails, or returns nothing.
+        """
+        function = getattr(self, name)
+        if function is None:
+            return None
+        assert self.path is not None
+        try:
+            made = function()
+        except Exception as error:
+            where = _where(self.path, error)
+            raise ConfigError(f"{where}: {name}(): {type(error).__name__}: {error}.") from error
+        if made is None:
+            raise ConfigError(f"{self.path}: {name}() returns nothing.")
+        return made
 
 
 def _send_by_value(module: Any) -> None:

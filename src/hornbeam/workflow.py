@@ -18,6 +18,7 @@ from hornbeam.config import (
     EvaluateOptions,
     ExportOptions,
     FindRateOptions,
+    InspectOptions,
     ModelsOptions,
     PredictOptions,
     PrepareOptions,
@@ -183,12 +184,14 @@ def train(options: TrainOptions) -> Run:
     options, architecture, recipe = _begin(options)
     threads = options.threads or backend.cores()
     dataset = _open_for_training(options, recipe)
+    options = options.planned(len(dataset.where(TRAIN)))
 
     # The network. From here on Keras is imported.
     options = _with_size_and_precision(options, architecture)
     precision = options.precision
     listed = dataset
     model = _build_model(options, architecture, recipe, listed, precision)
+    options, parts = _cut(options, model)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
     skipped: dict[str, str] = {}
@@ -196,33 +199,35 @@ def train(options: TrainOptions) -> Run:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
     console.say(telling.describe(options, dataset, model))
+    telling.tell_plan(options, dataset, model, parts is not None)
     telling.tell_trained(options, model)
+
+    # How it is trained.
+    training, validation = _loaders(options, dataset, recipe)
+    from hornbeam.training.checkpoints import load_checkpoint
+    from hornbeam.training.fit import Budget, fit
+    from hornbeam.training.mixing import mixing_model
+    from hornbeam.training.optimizers import build_optimizer
+    from hornbeam.training.schedules import build_schedule
+
+    budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps, options.accumulate)
+    telling.tell_groups(options, budget.total_steps)
+    schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
+    learner = mixing_model(model) if training.mixes else model
+    optimizer = build_optimizer(options, schedule, model)
+    _compile(learner, optimizer, options, dataset, recipe, training.mixes)
 
     # The run: nothing was written before.
     run = Run.create(options.run, _name_of(options.data), options.overwrite)
     environment = {**backend.describe_environment(), "command": sys.argv}
     run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
 
-    # The training.
-    training, validation = _loaders(options, dataset, recipe)
-    from hornbeam.training.checkpoints import load_checkpoint
-    from hornbeam.training.fit import Budget, compile_classifier, fit
-    from hornbeam.training.mixing import mixing_model
-    from hornbeam.training.optimizers import build_optimizer
-    from hornbeam.training.schedules import build_schedule
-
-    budget = Budget.of(
-        training.steps_per_epoch, options.epochs, options.steps, options.accumulate
-    )
-    telling.tell_groups(options, budget.total_steps)
-    schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
-    learner = mixing_model(model) if training.mixes else model
-    optimizer = build_optimizer(options, schedule, model)
-    compile_classifier(learner, dataset.tasks, optimizer, mixes=training.mixes)
+    # The training: the head alone where the backbone is frozen at first, then all that is trained.
     run.log("start", steps=budget.total_steps)
+    head = _train_head(parts, training, validation, options, dataset, recipe) if parts else None
     fit(
         learner, training, validation, budget, run.path,
-        log=run.log, threads=threads, processes=options.processes,
+        log=run.log, threads=threads, processes=options.processes, head=head,
     )  # fmt: skip
 
     # What it is worth. The kept model is in float32, so that it loads and answers
@@ -250,7 +255,7 @@ def show_schedule(options: ScheduleOptions) -> Rates:
         options, _, recipe = _begin(options)
         pictures = len(_open_for_training(options, recipe).only(TRAIN))
         per_epoch = -(-pictures // options.batch_size)
-    options = options.resolved()
+    options = options.resolved().planned(per_epoch * options.batch_size if per_epoch else 3000)
     total = options.steps or (per_epoch or 1) * (options.epochs or 1)
     rates = Rates.of(options, total, per_epoch)
     if options.plot:
@@ -268,11 +273,11 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     plot.require_plot(options.plot)
     options, architecture, recipe = _begin(options)
     dataset = _open_for_training(options, recipe)
+    options = options.planned(len(dataset.where(TRAIN)))
     options = _with_size_and_precision(options, architecture)
     model = _build_model(options, architecture, recipe, dataset, options.precision)
     training, _ = _loaders(options, dataset, recipe)
     from hornbeam.training.find_rate import rising_rates, try_rates
-    from hornbeam.training.fit import compile_classifier
     from hornbeam.training.mixing import mixing_model
     from hornbeam.training.optimizers import build_optimizer
 
@@ -280,7 +285,7 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     optimizer = build_optimizer(
         options.model_copy(update={"accumulate": 1, "ema": None}), options.lowest_rate, model
     )
-    compile_classifier(learner, dataset.tasks, optimizer, mixes=training.mixes)
+    _compile(learner, optimizer, options, dataset, recipe, training.mixes)
     rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
     batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
     with console.progress("trying rates", len(rates)) as advance:
@@ -377,6 +382,31 @@ def export(options: ExportOptions) -> dict[str, float]:
             f"{loader.batch_size} pictures (probabilities within {difference:.1g})."
         )
     return differences
+
+
+def inspect(options: InspectOptions) -> None:
+    """List the variables of a run or of a file of weights, and say how they would be restored."""
+    if options.file is None:
+        from hornbeam.models.restoring.inspection import tell_rules
+
+        tell_rules()
+        return
+    architecture = find_architecture(options.model) if options.model else None
+    backend.select_backend(options.backend)
+    from hornbeam.models.restoring import inspection, readers
+
+    if Run.is_run(options.file):
+        run = Run.open(options.file)
+        if architecture is None:
+            inspection.tell_model(run.load_model(), options.match)
+            return
+        options = options.model_copy(update={"file": run.path / "model.keras"})
+    assert options.file is not None
+    file = readers.read_weight_file(options.file, "inspect")
+    if architecture is None:
+        inspection.tell_file(file, options.match)
+        return
+    inspection.tell_mapping(file, architecture, options.restore_map, options.match)
 
 
 def list_models(_: ModelsOptions) -> None:
@@ -492,6 +522,86 @@ def _build_model(
         summary.tell(restored, file)
     freezing.choose_trained(model, options)
     return model
+
+
+def _cut(
+    options: TrainOptions, model: keras.Model
+) -> tuple[TrainOptions, tuple[keras.Model, keras.Model] | None]:
+    """Divide a model with a frozen backbone into what is computed once and the head, if wanted.
+
+    Where that is not possible, the head is trained behind the backbone. Returned are the options too,
+    which then say so. Where more than the head is trained afterwards, it no longer is frozen.
+    """
+    from hornbeam.models import cut, freezing, top
+
+    if options.freeze != "backbone" or options.precompute == "off":
+        return options, None
+    parts = cut.split_at_backbone(model)
+    if parts is None:
+        if options.precompute == "on":
+            raise ConfigError(
+                "--precompute on: nothing but the pixels may reach the head, and all through one layer "
+                "named 'backbone'; leave it out."
+            )
+        changes = {"precompute": "off", "finetune": False}
+        return options.model_copy(update=changes).planned(1), None
+    if options.finetune:
+        model.trainable = True
+        scoped = options.trainable or options.lr_mult or options.layer_decay < 1
+        if scoped:
+            freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
+        else:
+            freezing.train_only(model, top.top_paths(model))
+    return options, parts
+
+
+def _train_head(
+    parts: tuple[keras.Model, keras.Model],
+    training: Loader,
+    validation: Loader,
+    options: TrainOptions,
+    dataset: Dataset,
+    recipe: Recipe,
+) -> tuple[dict[str, float], float]:
+    """Train the head of a classifier on what its backbone gives for each picture."""
+    from hornbeam.training.head import train_head
+    from hornbeam.training.objective import class_factors
+
+    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
+    return train_head(
+        parts, training, validation, options,
+        lambda model, optimizer, mixes: _compile(model, optimizer, options, dataset, recipe, mixes),
+        class_weights=class_factors(
+            dataset.tasks, options.class_weights, counts, len(training.dataset)
+        ),
+        own_loss=recipe.make("loss") is not None,
+        recipe=recipe.path.read_text() if recipe.path else "",
+        threads=options.threads or backend.cores(),
+    )  # fmt: skip
+
+
+def _compile(
+    learner: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    options: TrainOptions,
+    dataset: Dataset,
+    recipe: Recipe,
+    mixes: bool,
+) -> None:
+    """Give a network what it is trained by: optimiser, losses, metrics."""
+    from hornbeam.training.fit import compile_classifier
+    from hornbeam.training.objective import losses_of, metrics_of
+
+    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
+    losses = losses_of(
+        dataset.tasks, options, counts, len(dataset.where(TRAIN)), mixes=mixes,
+        own=recipe.make("loss"), where=f"{recipe.path}: loss()",
+    )  # fmt: skip
+    metrics = metrics_of(
+        dataset.tasks, losses, mixes=mixes,
+        own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
+    )  # fmt: skip
+    compile_classifier(learner, optimizer, losses, metrics)
 
 
 def _judge(

@@ -8,7 +8,7 @@ import pytest
 
 from hornbeam.training.callbacks import Clock, validation_score
 from hornbeam.training.checkpoints import Checkpoints, load_checkpoint
-from hornbeam.training.fit import Budget, warmup_cosine
+from hornbeam.training.fit import Budget
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,6 @@ def test_a_budget_is_epochs_or_steps(epochs, steps, total, interval, intervals):
     budget = Budget.of(10, epochs, steps)
     assert (budget.total_steps, budget.steps_per_interval) == (total, interval)
     assert budget.intervals == intervals
-
-
-def test_the_rate_rises_for_a_tenth_and_falls_to_nothing_along_a_cosine():
-    rate = warmup_cosine(0.4, 100)
-    found = [float(rate(step)) for step in range(101)]
-    warm = 0.004 + (0.4 - 0.004) * np.arange(10) / 10
-    cosine = 0.2 * (1 + np.cos(np.pi * np.arange(91) / 90))
-    np.testing.assert_allclose(found, [*warm, *cosine], atol=1e-6)
 
 
 def test_accuracy_decides_and_then_the_loss():

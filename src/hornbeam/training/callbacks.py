@@ -17,15 +17,22 @@ import keras
 
 from hornbeam import console
 from hornbeam.storage import write_text
+from hornbeam.training.objective import EXACT_LOSS
 
 Logs = dict[str, float]
+
+_HIDDEN = ("cross_entropy", EXACT_LOSS)
+"""Ends of the names of metrics that a line has no room for."""
 
 
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     """Count steps and seconds, stop at the last step, and mend the validation loss.
 
-    Keras weighs the loss of every batch alike, padding included; the cross-entropy metric counts
-    each picture once, and takes its place.
+    Keras weighs the loss of every batch alike, padding included. `val_loss` becomes the mean over the
+    validation pictures, each of which counts once, of what is trained on: with its label smoothing,
+    class weights and so on, summed over the tasks with their weights. So it compares with the loss of
+    training, and two trainings with different losses compare by their cross-entropies instead. What
+    layers add to the loss by themselves, such as L2, is left out.
 
     Args:
         total_steps: of the whole training.
@@ -61,8 +68,13 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         """Replace `val_loss` and add learning rate and speed to the logs."""
         if logs is None:
             return
-        exact = [v for k, v in logs.items() if k.startswith("val_") and k.endswith("cross_entropy")]
-        logs["val_loss"] = float(sum(exact))
+        exact = {k: float(logs.pop(k)) for k in list(logs) if k.endswith(EXACT_LOSS)}
+        exact = {k: v for k, v in exact.items() if k.startswith("val_")}
+        for name, value in exact.items():
+            of_task = name.replace(EXACT_LOSS, "loss")  # there, with several tasks
+            if of_task in logs:
+                logs[of_task] = value
+        logs["val_loss"] = sum(exact.values())
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
@@ -101,7 +113,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             self._advance(1)
             return
         self._shown = now
-        parts = [f"{k} {float(v):.3f}" for k, v in (logs or {}).items() if "cross_entropy" not in k]
+        parts = [f"{k} {float(v):.3f}" for k, v in (logs or {}).items() if not k.endswith(_HIDDEN)]
         self._advance(1, "  ".join([*parts, f"{self._clock.pictures_per_second:.0f} pictures/s"]))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -112,6 +124,9 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             for name, value in (logs or {}).items()
             if not name.endswith(hidden)
         ]
+        if epoch < 0:  # a head that was trained before
+            console.say("  ".join(["head", *values]))
+            return
         elapsed = time.perf_counter() - self._started
         left = elapsed / self._clock.step * (self._clock.total_steps - self._clock.step)
         console.say(

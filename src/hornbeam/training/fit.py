@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,11 @@ import keras
 
 from hornbeam import console
 from hornbeam.backend import compiles_with_xla
-from hornbeam.data.dataset import Task
 from hornbeam.data.feed import feed, plain_errors
 from hornbeam.data.loader import Loader
 from hornbeam.training.averages import ValidateAverages
-from hornbeam.training.callbacks import Clock, MetricsFile, Progress, TensorBoard
+from hornbeam.training.callbacks import Clock, Logs, MetricsFile, Progress, TensorBoard
 from hornbeam.training.checkpoints import Checkpoints
-
-_WARMUP = 0.1
-"""Share of the steps in which the learning rate rises."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +34,12 @@ class Budget:
     def of(
         cls, steps_per_epoch: int, epochs: int | None, steps: int | None, group: int = 1
     ) -> Budget:
-        """Make a budget of a number of epochs or, where that is given, of steps.
+        """Make a budget of a number of epochs or, where that is given, of steps; of neither, of none.
 
         Groups of batches whose gradients are averaged are whole: the steps are rounded up to them.
         """
-        total = -(-(steps or steps_per_epoch * (epochs or 1)) // group) * group
-        return cls(total, min(steps_per_epoch, total))
+        total = -(-(steps or steps_per_epoch * (epochs or 0)) // group) * group
+        return cls(total, max(1, min(steps_per_epoch, total)))
 
     @property
     def intervals(self) -> int:
@@ -53,64 +49,25 @@ class Budget:
 
 def compile_classifier(
     model: keras.Model,
-    tasks: Sequence[Task],
     optimizer: keras.optimizers.Optimizer,
-    *,
-    mixes: bool = False,
+    losses: Mapping[str, keras.losses.Loss],
+    metrics: Mapping[str, Sequence[Any]],
 ) -> None:
-    """Give a classifier its loss, metrics and optimiser.
+    """Give a classifier its optimiser, losses and metrics.
 
     All metrics are weighted, so that padding, whose weight is 0, counts in none of them.
 
     Args:
         model: from pixels to logits by task.
-        tasks: its outputs.
         optimizer: with its rate or schedule.
-        mixes: targets are shares of the classes, because pictures are mixed.
+        losses: by task; see `objective.losses_of`, which weighs the tasks as well.
+        metrics: by task; see `objective.metrics_of`.
     """
-    losses, metrics = keras.losses, keras.metrics
-
-    def loss_of(task: Task) -> Any:
-        if task.multi_label:
-            return losses.BinaryCrossentropy(from_logits=True)
-        kind = losses.CategoricalCrossentropy if mixes else losses.SparseCategoricalCrossentropy
-        return kind(from_logits=True)
-
-    def metrics_of(task: Task) -> list[Any]:
-        if task.multi_label:
-            return [
-                metrics.BinaryAccuracy(threshold=0.0),
-                metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
-            ]
-        if mixes:
-            return [
-                metrics.CategoricalAccuracy(name="accuracy"),
-                metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-            ]
-        return [
-            metrics.SparseCategoricalAccuracy(name="accuracy"),
-            metrics.SparseCategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-        ]
-
     model.compile(
         optimizer=optimizer,
-        loss={task.name: loss_of(task) for task in tasks},
-        weighted_metrics={task.name: metrics_of(task) for task in tasks},
+        loss=dict(losses),
+        weighted_metrics={task: list(named) for task, named in metrics.items()},
         jit_compile=compiles_with_xla(),
-    )
-
-
-def warmup_cosine(peak: float, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return a rate that rises linearly for a tenth of the steps, then falls to 0 along a cosine.
-
-    Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts.
-    """
-    warmup = max(1, round(total_steps * _WARMUP))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=peak / 100,
-        decay_steps=max(1, total_steps - warmup),
-        warmup_target=peak,
-        warmup_steps=warmup,
     )
 
 
@@ -124,6 +81,7 @@ def fit(
     log: Callable[..., None],
     threads: int,
     processes: int = 0,
+    head: tuple[Logs, float] | None = None,
 ) -> None:
     """Train a compiled classifier, with everything noted in a run directory.
 
@@ -136,23 +94,34 @@ def fit(
         log: is told of every validation.
         threads: pictures decoded at a time.
         processes: processes that decode; 0 = threads of this one.
+        head: what `train_head` returned, where there was one; noted as epoch 0.
     """
     clock = Clock(budget.total_steps, training.batch_size)
     with console.progress("training", budget.total_steps) as advance, plain_errors():
+        callbacks = [
+            clock,
+            ValidateAverages(),
+            Checkpoints(directory / "checkpoints", clock),
+            MetricsFile(directory / "metrics.csv", clock, log),
+            TensorBoard(directory / "tensorboard", clock),
+            Progress(clock, budget.intervals, advance),
+        ]
+        if head is not None:
+            logs, clock.training_seconds = head
+            for callback in callbacks:
+                callback.set_model(model)
+                callback.on_epoch_end(-1, logs)
+        if not budget.total_steps:
+            for callback in callbacks:
+                callback.on_train_end()
+            return
         model.fit(
             feed(training, budget.total_steps, threads=threads, processes=processes),
             epochs=budget.intervals,
             steps_per_epoch=budget.steps_per_interval,
             validation_data=feed(validation, validation.steps_per_epoch, threads=threads),
             validation_steps=validation.steps_per_epoch,
-            callbacks=[
-                clock,
-                ValidateAverages(),
-                Checkpoints(directory / "checkpoints", clock),
-                MetricsFile(directory / "metrics.csv", clock, log),
-                TensorBoard(directory / "tensorboard", clock),
-                Progress(clock, budget.intervals, advance),
-            ],
+            callbacks=callbacks,
             shuffle=False,  # the loader did
             verbose=0,
         )

@@ -86,7 +86,7 @@ class Rates:
             options.schedule, peak, total_steps, warmup_steps(options.warmup, total_steps),
             end=options.end_learning_rate, decay_factor=options.learning_rate_decay_factor,
             decay_steps=options.epochs_per_decay * (steps_per_epoch or 1),
-            power=options.polynomial_power, phases=options.learning_rate_phases,
+            power=options.polynomial_power, phases=options.learning_rate_phases or (),
         )  # fmt: skip
 
     def __call__(self, step: Any, ops: Any = np) -> Any:
