@@ -61,6 +61,11 @@ class Run:
         near = [str(p) for p in parent.iterdir() if (p / _MARK).exists()] if parent.is_dir() else []
         raise ConfigError(f"The run {path} does not exist.{did_you_mean(str(path), near)}")
 
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether `path` is a run directory."""
+        return (path / _MARK).is_file()
+
     @classmethod
     def create(cls, path: Path | None, name: str, overwrite: bool) -> Run:
         """Make a run directory: `path`, else the first free of `runs/<name>-1`, `-2`, ….
@@ -182,6 +187,7 @@ class Run:
 
         # The same layers in a model that was not compiled, for it would save its optimiser.
         model = keras.Model(model.input, model.output, name=model.name)
+        model.trainable = False  # first, as Keras passes over what a model is already
         model.trainable = True
         with replacing(self.path / "model.keras") as temporary:
             model.save(temporary)

@@ -7,11 +7,14 @@ import sys
 import keras
 import numpy as np
 import pytest
+import yaml
 
+from hornbeam import workflow
 from hornbeam.config import OPTIMIZER_ARGUMENTS, TrainOptions
 from hornbeam.errors import ConfigError
 from hornbeam.training import optimizers
-from hornbeam.training.averages import averaged
+from hornbeam.training.averages import ValidateAverages, averaged
+from hornbeam.training.checkpoints import load_checkpoint
 from hornbeam.training.optimizers import PerVariable, build_optimizer, hidden_kernels
 
 FACTORS = {"first/kernel": 0.1, "first/bias": 1.0, "second/kernel": 0.5, "second/bias": 0.5}
@@ -33,7 +36,7 @@ def network(seed=3):
 
 def options_for(name, **values):
     fixed = {"schedule": "fixed", "warmup": 0} if name == "ftrl" else {}
-    return TrainOptions(data="x", optimizer=name, **fixed, **values).resolved()
+    return TrainOptions(data="x", optimizer=name, **fixed, **values).resolved().planned(1000)
 
 
 def gradients(step, shapes):
@@ -140,7 +143,7 @@ def test_a_hyper_parameter_of_another_optimizer_is_refused_by_name():
     ):
         TrainOptions(data="x", momentum=0.8)
     with pytest.raises(
-        ConfigError, match="--epsilon is of adam, adamw, .* and not of --optimizer sgd"
+        ConfigError, match=r"--epsilon is of adam, adamw, .* and not of --optimizer sgd"
     ):
         TrainOptions(data="x", optimizer="sgd", epsilon=1e-3)
     with pytest.raises(ConfigError, match="--clip-norm and --clip-value exclude each other"):
@@ -220,7 +223,37 @@ def test_groups_of_batches_equal_one_large_batch(name):
 
 
 def test_groups_of_batches_equal_one_large_batch_on_jax():
-    in_jax("for name in ('adam', 'momentum', 'nadam', 'muon', 'ftrl'): check_accumulation(name)")
+    in_jax(
+        "for name in ('adam', 'momentum', 'nadam', 'muon', 'ftrl'): check_accumulation(name)\n"
+        "check_accumulation_with_frozen_norm()"
+    )
+
+
+def check_accumulation_with_frozen_norm(**compiled):
+    """A frozen norm answers alike in small batches and large ones; one that learns would not."""
+    ends = []
+    for batch_size, group in ((24, 1), (6, 4)):
+        keras.utils.set_random_seed(1)
+        norm = keras.layers.BatchNormalization(name="norm")
+        model = keras.Sequential(
+            [keras.Input((5,)), keras.layers.Dense(4), norm, keras.layers.Dense(3)]
+        )
+        norm.moving_mean.assign(np.full(4, 0.3))
+        norm.trainable = False
+        optimizer = build_optimizer(options_for("adam", accumulate=group, ema=0.5), RATE, model)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer=optimizer, loss=loss, **compiled)
+        pictures, labels = data(48)
+        model.fit(pictures, labels, batch_size=batch_size, epochs=2, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    for large, grouped in zip(*ends, strict=True):
+        np.testing.assert_allclose(grouped, large, rtol=2e-4, atol=2e-5)
+    assert any(np.array_equal(w, np.full(4, 0.3, np.float32)) for w in ends[1])
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_groups_of_batches_equal_one_large_batch_with_a_frozen_norm_and_compiled(xla):
+    check_accumulation_with_frozen_norm(jit_compile=xla)
 
 
 def check_averages(**options):
@@ -237,8 +270,6 @@ def check_averages(**options):
         def on_epoch_end(self, epoch, logs=None):
             with averaged(self.model):
                 losses.append((logs["val_loss"], self.model.get_weights()))
-
-    from hornbeam.training.averages import ValidateAverages
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss)
@@ -350,6 +381,13 @@ def test_muon_steps_are_nearly_orthogonal_for_a_flattened_convolution():
     assert cosine > 0.97
 
 
+def test_muon_says_when_there_is_nothing_for_it(capsys):
+    model = network()
+    model.get_layer("first").trainable = False
+    build_optimizer(options_for("muon"), RATE, model)
+    assert "Nothing that is trained is for muon" in capsys.readouterr().out
+
+
 def test_ftrl_starts_from_the_weights_and_goes_the_way_of_adagrad():
     found, expected = [], []
     for name, result in (("ftrl", found), ("adagrad", expected)):
@@ -364,3 +402,41 @@ def test_ftrl_starts_from_the_weights_and_goes_the_way_of_adagrad():
 def test_ftrl_without_a_constant_rate_is_refused():
     with pytest.raises(ConfigError, match="--optimizer ftrl needs --schedule fixed --warmup 0"):
         TrainOptions(data="x", optimizer="ftrl")
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_ARGUMENTS)
+def test_each_optimizer_lowers_the_loss_under_fit(name):
+    model = network()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rate = {"adadelta": 3.0, "sgd": 0.3, "muon": 0.02, "lion": 0.01}.get(name, 0.05)
+    model.compile(optimizer=build_optimizer(options_for(name), rate, model), loss=loss)
+    pictures, labels = data(24)
+    before = model.evaluate(pictures, labels, verbose=0)
+    model.fit(pictures, labels, batch_size=24, epochs=15, verbose=0)
+    assert model.evaluate(pictures, labels, verbose=0) < before - 0.1
+
+
+def test_a_run_keeps_the_averages_no_optimizer_and_a_model_all_of_which_can_be_trained(
+    shapes, tmp_path, capsys
+):
+    options = TrainOptions(
+        data=str(shapes), run=tmp_path / "run", image_size="32", batch_size=8, steps=3, subset=16,
+        optimizer="muon", learning_rate=0.01, lr_mult="backbone/.*_norm/.*=0.5,backbone/stage1.*=0", layer_decay=0.9,
+        ema=0.9, accumulate=2, weight_decay=0.01, clip_norm=1.0,
+    )  # fmt: skip
+    run = workflow.train(options)
+    told = capsys.readouterr().out
+    assert "4 batches, in groups of 2 whose gradients are averaged: 2 updates, each of 16" in told
+    assert "factor on the rate" in told
+    kept = keras.models.load_model(run.path / "model.keras")
+    assert not kept.compiled
+    assert len(kept.trainable_variables) == 32
+    assert load_checkpoint(kept, run.checkpoints, "last")["step"] == 4
+    averages = kept.get_weights()
+    kept.load_weights(run.checkpoints / "last" / "raw.weights.h5")
+    raw = kept.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(averages, raw, strict=True))
+    load_checkpoint(kept, run.checkpoints, "best")
+    for found, expected in zip(run.load_model().get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert yaml.safe_load((run.path / "config.yaml").read_text())["accumulate"] == 2

@@ -20,7 +20,7 @@ _BLOCK_NAMES = re.compile(
     r"(block\d+[a-z]|block_\d+|block\d+)_|"  # EfficientNet, MobileNetV2, VGG, Xception
     r"(expanded_conv(?:_\d+)?)_|"  # MobileNetV2 and V3
     r"conv_(?:dw|pw)_(\d+)|"  # MobileNet
-    r".*(?:normal|reduction|adjust).*_(stem_\d+|reduce_\d+|\d+)$"  # NASNet
+    r"(?:.*_)?(?:normal|reduction|adjust)_(?:.*?_)?(stem_\d+|reduce_\d+|\d+)$"  # NASNet
 )
 """What the families of `keras.applications` call the layers of one block."""
 

@@ -91,7 +91,7 @@ def train_only(model: keras.Model, paths: Collection[str]) -> None:
 
     by_path = variables_by_path(model)
     trained = {id(by_path[path]) for path in paths}
-    model.trainable = True  # on all layers inside; flags of the single ones come after
+    make_trainable(model)
     learnable = {id(variable) for variable in model.trainable_variables}
     for variable in model.trainable_variables:
         variable.trainable = id(variable) in trained
@@ -101,6 +101,14 @@ def train_only(model: keras.Model, paths: Collection[str]) -> None:
             inside = {id(v) for v in layer.weights}
         if inside and not inside & trained:
             layer.trainable = False
+
+
+def make_trainable(model: keras.Model) -> None:
+    """Make all layers and variables trainable that can be."""
+    # First the other way: on TensorFlow, Keras 3.15 passes over `trainable = True` on a model where it
+    # is so already, whatever its layers say.
+    model.trainable = False
+    model.trainable = True
 
 
 def rate_factors(model: keras.Model, options: TrainOptions) -> dict[str, float]:

@@ -17,7 +17,7 @@ from hornbeam.training.optimizers import bare
 
 def has_averages(model: keras.Model) -> bool:
     """Whether the optimiser of a compiled model averages its weights."""
-    return bool(getattr(bare(model.optimizer), "use_ema", False))
+    return model.compiled and bool(getattr(bare(model.optimizer), "use_ema", False))
 
 
 @contextlib.contextmanager

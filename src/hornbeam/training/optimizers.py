@@ -8,11 +8,12 @@ convolutions.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
+from hornbeam import console
 from hornbeam.config import OPTIMIZER_ARGUMENTS, TrainOptions
 from hornbeam.errors import ConfigError
 from hornbeam.models.freezing import decays, rate_factors
@@ -24,6 +25,12 @@ _CLASSES = {
     "muon": "Muon", "nadam": "Nadam", "adamax": "Adamax", "adafactor": "Adafactor",
 }  # fmt: skip
 """Names of options and of classes in `keras.optimizers`."""
+
+# What stands before one of Keras' classes is no optimiser by itself.
+if TYPE_CHECKING:
+    from keras.optimizers import Optimizer as _Mixin
+else:
+    _Mixin = object
 
 
 def build_optimizer(
@@ -68,14 +75,20 @@ def build_optimizer(
                 "muon nor ftrl; choose --backend tensorflow or jax."
             )
         base = type(base.__name__, (PerVariable, base), {})
-    optimizer = base(**arguments)
+    optimizer: Any = base(**arguments)
     if isinstance(optimizer, PerVariable):
         optimizer.set_factors([(by_path[path], factor) for path, factor in factors.items()])
     if isinstance(optimizer, Muon):
-        optimizer.set_hidden(hidden_kernels(model))
+        hidden = [variable for variable in hidden_kernels(model) if variable.trainable]
+        optimizer.set_hidden(hidden)
+        if not hidden:
+            console.say("Nothing that is trained is for muon; all variables take steps of AdamW.")
     if options.weight_decay:
         kept_whole = [by_path[path] for path in factors if not decays(path, options)]
         optimizer.exclude_from_weight_decay(var_list=kept_whole)
+    if isinstance(optimizer, Ftrl):
+        # Now, as TensorFlow would build it inside of the step's graph, and start anew each step.
+        optimizer.build(model.trainable_variables)
     return optimizer
 
 
@@ -91,7 +104,7 @@ class Opaque:
         self.value = value
 
 
-class PerVariable:
+class PerVariable(_Mixin):  # type: ignore[misc]
     """Before a class of Keras' optimisers: a factor on the rate of each variable, and exact groups.
 
     Accumulation: the rate is that of the first batch of the group, so that the training equals that
@@ -109,7 +122,7 @@ class PerVariable:
 
     def factor_of(self, variable: Any) -> float:
         """Return the factor on the rate of a variable."""
-        return self._factors.value.get(self._var_key(variable), 1.0)
+        return float(self._factors.value.get(self._var_key(variable), 1.0))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take a step at the variable's own rate."""
