@@ -50,7 +50,7 @@ def build_classifier(
 ) -> keras.Model:
     """Build a classifier: normalisation, backbone, average pooling, dropout, one Dense per task.
 
-    Side features, standardised, stand beside the pooled ones of the picture before each Dense.
+    Side features, after a hidden layer of their own, stand beside the pooled ones of the picture.
 
     Args:
         architecture: of the backbone.
@@ -86,7 +86,7 @@ def build_classifier(
     pooled = layers.Dropout(dropout, name="dropout")(pooled)
     numbers = features.input() if features else None
     if features:
-        beside_picture = features.standardize(numbers)
+        beside_picture = features.encode(numbers)
         pooled = layers.Concatenate(dtype="float32", name="with_features")([pooled, beside_picture])
     logits = {
         # Logits stay float32 in mixed precision: a softmax over bfloat16 loses close answers.

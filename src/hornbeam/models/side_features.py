@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 FEATURES = "features"
 """Name of the model's second input: all numbers of a picture in one vector."""
 
+_WIDTH = 128
+"""Units between the columns and the classes in the zoo's classifiers.
+
+Of pictures of noise, whose class only a column told, the compact network learnt the noise by heart
+when the columns went to the classes straight: 0.54 to 0.70 on others. Through 64 units, or 128, it
+was 1.0 (learning rate 0.02; through 16, 0.92 to 1.0).
+"""
+
 _CONSTANT = 1e-6
 """Deviation, relative to the mean, below which a column of float32 does not vary but is rounded."""
 
@@ -71,6 +79,13 @@ class SideFeatures:
             dtype="float32",
             name="standardize",
         )(numbers)
+
+    def encode(self, numbers: Any) -> Any:
+        """Return what the zoo's classifiers make of the numbers: standardised, then a hidden layer."""
+        from keras import layers
+
+        hidden = layers.Dense(_WIDTH, activation="relu", dtype="float32", name="encode_features")
+        return hidden(self.standardize(numbers))
 
 
 def beside(pixels: Any, numbers: Any) -> Any:

@@ -1,9 +1,10 @@
 """A user's own reader: `examples(split)` of a recipe.
 
 It returns, for `train`, `validation` and `test`, an object with `__len__` and `__getitem__` (a list
-will do), or `None`. An item is `(image, label)`, or a dictionary with `image` and one entry for each
-label column, and for each of `--feature-columns` (a number); an image is a path, the encoded bytes of
-a file, or pixels (uint8 `[height, width]` or `[height, width, channels]`). A label is a name or a number; a list of them makes the task multi-label.
+will do), or `None`. An item is `(image, label)`, or a dictionary with `image`, one entry for each label
+column, and a number for each of `--feature-columns`; an image is a path, the encoded bytes of a file, or
+pixels (uint8 `[height, width]` or `[height, width, channels]`). A label is a name or a number; a list of
+them makes the task multi-label.
 """
 
 from __future__ import annotations
