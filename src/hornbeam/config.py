@@ -41,6 +41,12 @@ NEAR = 8
 MAX_PIXELS = 178_956_970
 """Pillow's limit too: above it a small file may be made to fill the memory."""
 
+FINETUNE_FROM = 500
+"""Training pictures from which the last stage of a backbone is trained too."""
+
+FINETUNE_PICTURES = 12_000
+"""Pictures that are seen in that, about, each several times: 4 epochs of 3,000."""
+
 _DATA = (
     "folder of pictures, manifest (.csv .json .jsonl .parquet .txt), or TFRecord files ('train-*')"
 )
@@ -303,7 +309,8 @@ class RateOptions(Options):
     """How the learning rate changes from step to step."""
 
     learning_rate: float | None = option(
-        None, "at its highest; else 0.005, or 0.001 with weights that were trained before",
+        None, "at its highest; else 0.005, 0.001 with a frozen backbone, 0.0002 with other weights "
+        "that were trained before",
         section="learning rate", names=("--lr",), gt=0,
     )  # fmt: skip
     schedule: Literal[
@@ -465,13 +472,18 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         (), "patterns of the variables that are trained, separated by commas; the others stay as they "
         "are ('head/.*,block_1[3-6].*')", section="network", names=("--trainable-scopes",),
     )  # fmt: skip
-    features: Literal["auto", "on", "off"] = option(
-        "auto", "compute what a frozen backbone makes of each picture once, and train the head on that; "
-        "auto = wherever the backbone is frozen and pictures are not mixed", section="network",
+    precompute: Literal["auto", "on", "off"] = option(
+        "auto", "run a frozen backbone over each picture once, keep what it gives in the cache, and "
+        "train the head on that; auto = wherever that is possible", section="network",
+    )  # fmt: skip
+    precompute_views: int = option(
+        1, "views of each picture in that pass: as it is, then varied as --augment says",
+        section="network", ge=1, le=100,
     )  # fmt: skip
     finetune: bool | None = option(
-        None, "then train the top of the backbone as well, and keep that only if it is better on the "
-        "validation pictures; else what the number of pictures suggests", section="network",
+        None, "then train the last stage of the backbone too, or what --trainable says, and keep that "
+        "if it is better on the validation pictures; else what the number of pictures suggests",
+        section="network",
     )  # fmt: skip
     dropout: float = option(
         0.2, "share of features dropped before the last layer", section="network", ge=0, lt=1
@@ -490,7 +502,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
 
     epochs: int | None = option(
-        None, "times that each picture is seen; else 20, or 10 with a frozen backbone",
+        None, "times that each picture is seen; else 20; 10 with a frozen backbone; 2 to 10 to finetune",
         section="training", names=("--num-epochs",), ge=1,
     )  # fmt: skip
     steps: int | None = option(
@@ -556,7 +568,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         None, "largest norm of all gradients together", section="optimizer", gt=0
     )
     clip_value: float | None = option(
-        None, "largest value of each part of a gradient; not with --clip-norm", section="optimizer",
+        None,
+        "largest value of each part of a gradient; not with --clip-norm",
+        section="optimizer",
         gt=0,
     )
     ema: float | None = option(
@@ -599,6 +613,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         needs_data = not (isinstance(self, ScheduleOptions) and self.steps)
         if self.data is None and self.recipe is None and needs_data:
             raise ValueError(f"DATA is missing: {_DATA}")
+        if (self.restore_map or self.restore_exclude) and self.weights in ("none", "imagenet"):
+            raise ValueError("--restore-map and --restore-exclude are about a file: --weights FILE")
         return self
 
     @model_validator(mode="after")
@@ -608,7 +624,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         for name in others:
             # As given as its default: nothing that the run would not do.
             if name not in known and getattr(self, name) != type(self).model_fields[name].default:
-                of = [optimizer for optimizer, names in OPTIMIZER_ARGUMENTS.items() if name in names]
+                of = [
+                    optimizer for optimizer, names in OPTIMIZER_ARGUMENTS.items() if name in names
+                ]
                 raise ValueError(
                     f"{flag(name)} is of {', '.join(of)}, and not of --optimizer {self.optimizer}"
                 )
@@ -629,21 +647,44 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         pretrained = self.weights != "none"
         scoped = bool(self.trainable or self.lr_mult or self.layer_decay < 1)
         freezes = self.freeze == "backbone" or (
-            self.freeze == "auto" and pretrained and not scoped
+            self.freeze == "auto" and pretrained and (not scoped or bool(self.finetune))
         )
         decays = self.optimizer in ("adamw", "muon")
         model = self.model or ("mobilenet_v2" if pretrained else "compact")
+        decided = not freezes or self.freeze == "backbone" or self.precompute == "off"
         return self.model_copy(update={
             "model": model,
             "freeze": "backbone" if freezes else "none",
-            "epochs": None if self.steps else self.epochs or (10 if freezes else 20),
-            "learning_rate": None if self.learning_rate_phases
-            else self.learning_rate or (0.001 if pretrained else 0.005),
+            "finetune": False if self.finetune is None and decided else self.finetune,
             "momentum": 0.9 if self.momentum is None and self.optimizer == "momentum"
             else self.momentum,
             "weight_decay": (0.004 if decays else 0.0) if self.weight_decay is None
             else self.weight_decay,
             **self.resolved_rates(),
+        })  # fmt: skip
+
+    def planned(self, pictures: int) -> TrainOptions:
+        """Return resolved options with what depends on the number of training pictures filled in.
+
+        Without epochs and steps nothing is left to train in steps: the head is solved.
+        """
+        frozen = self.freeze == "backbone"
+        finetune = pictures >= FINETUNE_FROM if self.finetune is None else self.finetune
+        asked = self.epochs or self.steps
+        precompute, epochs = self.precompute, self.epochs
+        if frozen and not finetune:
+            # Who asks for epochs wants to see the pictures varied, each time.
+            precompute = "off" if asked and precompute == "auto" else precompute
+            usual = 10 if precompute == "off" else None
+        else:
+            usual = min(10, max(2, round(FINETUNE_PICTURES / pictures))) if finetune else 20
+        head_only = frozen and not finetune
+        rate = (0.001 if head_only else 0.0002) if self.weights != "none" else 0.005
+        return self.model_copy(update={
+            "finetune": finetune,
+            "precompute": precompute,
+            "epochs": None if self.steps else epochs or usual,
+            "learning_rate": None if self.learning_rate_phases else self.learning_rate or rate,
         })  # fmt: skip
 
 
@@ -745,6 +786,36 @@ class ExportOptions(Options):
     backend: Backend = option("auto", _BACKEND, section="machine")
 
 
+class InspectOptions(Options):
+    """List the variables of a run or of a file of weights, and say which rules for --restore-map fit.
+    Without either, list the rules that come with Hornbeam.
+    """  # noqa: D205 - it is the text of `hornbeam inspect --help`
+
+    file: Path | None = positional(
+        "run directory, or what `hornbeam train --weights` takes", None, metavar="FILE_OR_RUN"
+    )
+    match: str | None = option(
+        None, "show only variables with this regular expression in their names", section="output"
+    )
+    model: str | None = option(
+        None, "network of `hornbeam models`; shows where each variable would go in it",
+        section="network",
+    )  # fmt: skip
+    restore_map: str | None = option(
+        None, "rules to do that by: a file of them, or one of Hornbeam's own; else what fits",
+        section="network",
+    )  # fmt: skip
+    backend: Backend = option("auto", _BACKEND, section="machine")
+
+    @model_validator(mode="after")
+    def _check_inspected(self) -> Self:
+        if self.restore_map and not self.model:
+            raise ValueError("--restore-map needs --model, the network whose names it leads to")
+        if (self.model or self.match) and self.file is None:
+            raise ValueError("FILE_OR_RUN is missing: what --model and --match are about")
+        return self
+
+
 class ModelsOptions(Options):
     """List the networks of the zoo."""
 
@@ -761,5 +832,6 @@ COMMANDS: dict[str, type[Options]] = {
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "export": ExportOptions,
+    "inspect": InspectOptions,
     "models": ModelsOptions,
 }

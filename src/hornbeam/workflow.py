@@ -32,7 +32,7 @@ from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from hornbeam.data.inspection import checks
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
-from hornbeam.data.pixels.mixing import Mixing
+from hornbeam.data.pixels.mixing import Mixing, neutral
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
 from hornbeam.evaluation.statistics import Scores
@@ -228,11 +228,14 @@ def train(options: TrainOptions) -> Run:
     fit(
         learner, training, validation, budget, run.path,
         log=run.log, threads=threads, processes=options.processes, head=head,
+        batch_norm_warmup=options.batch_norm_warmup,
     )  # fmt: skip
 
     # What it is worth. The kept model is in float32, so that it loads and answers
     # alike anywhere.
     best = load_checkpoint(learner, run.checkpoints)
+    if options.precise_batch_norm:
+        _recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
     if precision != "float32":
         trained = model.get_weights()
         bare = options.model_copy(update={"weights": "none"})
@@ -546,7 +549,7 @@ def _cut(
         changes = {"precompute": "off", "finetune": False}
         return options.model_copy(update=changes).planned(1), None
     if options.finetune:
-        model.trainable = True
+        freezing.make_trainable(model)
         scoped = options.trainable or options.lr_mult or options.layer_decay < 1
         if scoped:
             freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
@@ -602,6 +605,21 @@ def _compile(
         own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
     )  # fmt: skip
     compile_classifier(learner, optimizer, losses, metrics)
+
+
+def _recompute_batch_norm(learner: keras.Model, training: Loader, count: int, threads: int) -> None:
+    """Compute the averages of batch normalisation from some batches, which are varied but not mixed."""
+    from hornbeam.training.batch_norm import recompute_averages
+
+    batches = training.batches(0, count, threads=threads)
+    plain = (b if b.mix is None else b._replace(mix=neutral(len(b.images))) for b in batches)
+    layers = recompute_averages(learner, (batch.inputs for batch in plain))
+    if layers:
+        console.say(f"{layers} layers of batch normalisation were averaged over {count} batches.")
+    else:
+        console.warn(
+            "--precise-batch-norm: no layer of batch normalisation learns, so none was averaged."
+        )
 
 
 def _judge(

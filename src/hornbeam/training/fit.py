@@ -14,6 +14,7 @@ from hornbeam.backend import compiles_with_xla
 from hornbeam.data.feed import feed, plain_errors
 from hornbeam.data.loader import Loader
 from hornbeam.training.averages import ValidateAverages
+from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Clock, Logs, MetricsFile, Progress, TensorBoard
 from hornbeam.training.checkpoints import Checkpoints
 
@@ -82,6 +83,7 @@ def fit(
     threads: int,
     processes: int = 0,
     head: tuple[Logs, float] | None = None,
+    batch_norm_warmup: bool = False,
 ) -> None:
     """Train a compiled classifier, with everything noted in a run directory.
 
@@ -95,11 +97,13 @@ def fit(
         threads: pictures decoded at a time.
         processes: processes that decode; 0 = threads of this one.
         head: what `train_head` returned, where there was one; noted as epoch 0.
+        batch_norm_warmup: see `batch_norm.WarmUpBatchNorm`.
     """
     clock = Clock(budget.total_steps, training.batch_size)
     with console.progress("training", budget.total_steps) as advance, plain_errors():
-        callbacks = [
+        callbacks: list[keras.callbacks.Callback] = [
             clock,
+            *([WarmUpBatchNorm(clock)] if batch_norm_warmup else []),
             ValidateAverages(),
             Checkpoints(directory / "checkpoints", clock),
             MetricsFile(directory / "metrics.csv", clock, log),
@@ -107,6 +111,7 @@ def fit(
             Progress(clock, budget.intervals, advance),
         ]
         if head is not None:
+            model.optimizer.build(model.trainable_variables)  # a checkpoint holds its state
             logs, clock.training_seconds = head
             for callback in callbacks:
                 callback.set_model(model)
