@@ -76,6 +76,7 @@ def _run(words: list[str]) -> int:
         "evaluate": workflow.evaluate,
         "predict": workflow.predict,
         "export": workflow.export,
+        "inspect": workflow.inspect,
         "models": workflow.list_models,
     }
     code = functions[name](options)  # type: ignore[operator]

@@ -1,5 +1,9 @@
 """Variables with known values, given by name, as a reference network asks for them."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,3 +32,19 @@ class Variables:
 @pytest.fixture
 def variables():
     return Variables()
+
+
+@pytest.fixture
+def in_a_process():
+    """Run a few lines in a process of its own."""
+
+    def run(code, backend="tensorflow"):
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -16,9 +16,7 @@ def mobilenet_v1(x, variable, width):
         x = tf.nn.relu6(
             _depthwise_norm(x, variable, f"MobilenetV1/Conv2d_{i}_depthwise", strides[i])
         )
-        x = tf.nn.relu6(
-            _conv_norm(x, variable, f"MobilenetV1/Conv2d_{i}_pointwise", filters[i], 1)
-        )
+        x = tf.nn.relu6(_conv_norm(x, variable, f"MobilenetV1/Conv2d_{i}_pointwise", filters[i], 1))
     return x
 
 
@@ -37,9 +35,7 @@ def mobilenet_v2(x, variable, width):
             scope = "MobilenetV2/expanded_conv" + (f"_{number}" if number else "")
             before, channels = x, x.shape[-1]
             if expansion > 1:
-                x = tf.nn.relu6(
-                    _conv_norm(x, variable, f"{scope}/expand", expansion * channels, 1)
-                )
+                x = tf.nn.relu6(_conv_norm(x, variable, f"{scope}/expand", expansion * channels, 1))
             x = tf.nn.relu6(
                 _depthwise_norm(x, variable, f"{scope}/depthwise", stride if block == 0 else 1)
             )

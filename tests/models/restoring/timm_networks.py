@@ -16,7 +16,9 @@ def resnet50(x, variable):
             y = _norm(_conv(x, variable, f"{scope}.conv1", filters, 1), variable, f"{scope}.bn1")
             y = _conv(tf.nn.relu(y), variable, f"{scope}.conv2", filters, 3, stride)
             y = tf.nn.relu(_norm(y, variable, f"{scope}.bn2"))
-            y = _norm(_conv(y, variable, f"{scope}.conv3", 4 * filters, 1), variable, f"{scope}.bn3")
+            y = _norm(
+                _conv(y, variable, f"{scope}.conv3", 4 * filters, 1), variable, f"{scope}.bn3"
+            )
             if block == 0:
                 x = _conv(x, variable, f"{scope}.downsample.0", 4 * filters, 1, stride)
                 x = _norm(x, variable, f"{scope}.downsample.1")
@@ -38,7 +40,9 @@ def mobilenetv2_100(x, variable):
             stride = first if block == 0 else 1
             if stage == 0:
                 x = active(_depthwise(x, variable, f"{scope}.conv_dw", stride), f"{scope}.bn1")
-                x = _norm(_conv(x, variable, f"{scope}.conv_pw", filters, 1), variable, f"{scope}.bn2")
+                x = _norm(
+                    _conv(x, variable, f"{scope}.conv_pw", filters, 1), variable, f"{scope}.bn2"
+                )
                 continue
             wide = expansion * x.shape[-1]
             x = active(_conv(x, variable, f"{scope}.conv_pw", wide, 1), f"{scope}.bn1")

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,11 @@ BACKBONE_SCOPE, HEAD_SCOPE = "backbone/", f"{HEAD}/"
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A variable of ours that may get a value: its shape, and whether it is a depthwise kernel."""
+    """A variable of ours: its shape, and whether it is a depthwise kernel, or a count."""
 
     shape: tuple[int, ...]
     depthwise: bool = False
+    integer: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +146,7 @@ _AUTOMATIC = re.compile(
 )
 
 
-def fit_layout(values: NDArray[np.float32], place: Place, torch: bool) -> NDArray[np.float32]:
+def fit_layout(values: NDArray[Any], place: Place, torch: bool) -> NDArray[Any]:
     """Return an array of a file as our layer holds it.
 
     Args:

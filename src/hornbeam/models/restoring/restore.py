@@ -73,7 +73,7 @@ def restore(
         _settle_normalization(model)
         return None
     values = {
-        ours: fit_layout(file.read(name), places[ours], matched.torch)
+        ours: fit_layout(file.read(name, places[ours].integer), places[ours], matched.torch)
         for ours, name in matched.taken.items()
     }
     for ours, array in values.items():
@@ -91,7 +91,9 @@ def places_of(model: keras.Model) -> dict[str, Place]:
         if isinstance(layer, keras.layers.DepthwiseConv2D)
     }  # fmt: skip
     return {
-        path: Place(tuple(variable.shape), path.rpartition("/")[0] in depthwise)
+        path: Place(
+            tuple(variable.shape), path.rpartition("/")[0] in depthwise, "int" in variable.dtype
+        )
         for path, variable in variables_by_path(model).items()
     }
 

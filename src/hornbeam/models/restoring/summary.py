@@ -10,8 +10,8 @@ from hornbeam.models.restoring.matching import HEAD_SCOPE, Match, Place
 from hornbeam.models.restoring.tables import WeightFile, times
 
 
-def tell(matched: Match | None, path: Path) -> None:
-    """Say what was restored from a file, with a table where anything was not."""
+def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
+    """Say what was restored from a file, or would be, with a table where anything was not."""
     if matched is None:
         console.say(f"{path}: all weights are restored, by the order of the layers.")
         return
@@ -19,7 +19,7 @@ def tell(matched: Match | None, path: Path) -> None:
     heads = sorted({p.rpartition("/")[0] for p in matched.taken if p.startswith(HEAD_SCOPE)})
     also = "".join(f" and {head}" for head in heads)
     rules = f", by the rules {matched.rules}" if matched.rules else ""
-    console.say(f"{path}: {len(backbone)} variables{also} are restored{rules}.")
+    console.say(f"{path}: {len(backbone)} variables{also} {verb} restored{rules}.")
     rows = _rest(matched)
     if rows:
         console.table(["not restored", "number", "such as"], rows, left=3)

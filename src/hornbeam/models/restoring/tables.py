@@ -48,8 +48,8 @@ class WeightFile:
     keras: bool = False
     named: bool = True
 
-    def read(self, name: str) -> NDArray[np.float32]:
-        """Return a variable as float32.
+    def read(self, name: str, integer: bool = False) -> NDArray[Any]:
+        """Return a variable as float32, or as it is where an integer is wanted.
 
         Raises:
             ModelError: it cannot be read, is no number, or is not finite.
@@ -57,6 +57,8 @@ class WeightFile:
         stored = self.variables[name]
         try:
             values = np.asarray(stored.read())
+            if integer:
+                return values
             if values.dtype.kind in "iub":
                 raise ModelError(
                     f"{self.path}: '{name}' is of type {stored.dtype}; weights are floats. Skip it by "
