@@ -465,8 +465,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         section="network", names=("--checkpoint-exclude-scopes",),
     )  # fmt: skip
     freeze: Literal["auto", "backbone", "none"] = option(
-        "auto", "what stays as it is; auto = the backbone, where it has been trained before and no other "
-        "option says what of it is trained, or how fast", section="network",
+        "auto", "what stays as it is; auto = the backbone, where it has been trained before and no "
+        "other option says what of it is trained, or how fast", section="network",
     )  # fmt: skip
     trainable: Patterns = option(
         (), "patterns of the variables that are trained, separated by commas; the others stay as they "
@@ -642,7 +642,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             )
         return self
 
-    def resolved(self) -> TrainOptions:
+    def resolved(self) -> Self:
         """Return the options with every default that depends on others filled in."""
         pretrained = self.weights != "none"
         scoped = bool(self.trainable or self.lr_mult or self.layer_decay < 1)
@@ -663,7 +663,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             **self.resolved_rates(),
         })  # fmt: skip
 
-    def planned(self, pictures: int) -> TrainOptions:
+    def planned(self, pictures: int) -> Self:
         """Return resolved options with what depends on the number of training pictures filled in.
 
         Without epochs and steps nothing is left to train in steps: the head is solved.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hornbeam import backend, console, plot
-from hornbeam.config import TrainOptions
+from hornbeam.config import FINETUNE_FROM, TrainOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.evaluation.statistics import Scores
 
@@ -134,11 +134,35 @@ def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str
     shape = f"{height}x{width}" + (f"x{channels}" if channels != 3 else "")
     name = options.model or f"{options.recipe}"
     classes = " + ".join(str(len(task.classes)) for task in dataset.tasks)
-    frozen = ", backbone frozen" if options.freeze == "backbone" else ""
+    alone = options.freeze == "backbone" and not options.finetune
+    frozen = ", backbone frozen" if alone else ""
     return (
         f"{classes} classes, {counts} pictures; {name} at {shape}, "
         f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
     )
+
+
+def tell_plan(options: TrainOptions, dataset: Dataset, model: keras.Model, in_two: bool) -> None:
+    """Say what is done with a network that was trained before, and why."""
+    if not in_two:
+        return
+    pictures = len(dataset.only("train"))
+    said = (
+        f"{pictures} training pictures: first the head alone, on what the frozen backbone gives for "
+        "each picture once;"
+    )
+    if options.finetune:
+        weights = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+        length = f"{options.steps} steps" if options.steps else f"{options.epochs} epochs"
+        said += (
+            f" then {weights:,} weights for {length}, kept only if the validation pictures gain "
+            "(--no-finetune leaves that out)."
+        )
+    elif pictures < FINETUNE_FROM:
+        said += " they are few to move the backbone by (--finetune would try)."
+    else:
+        said += " the backbone stays as it is."
+    console.say(said)
 
 
 def tell_trained(options: TrainOptions, model: keras.Model) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +48,13 @@ if TYPE_CHECKING:
     from hornbeam.training.find_rate import Tried
     from hornbeam.training.rates import Rates
 
+Training = TypeVar("Training", bound=TrainOptions)
+
 _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
+
+_UNKNOWN = 3000
+"""Pictures that `hornbeam schedule` plans for, where it is not told of any."""
 
 _COMPARED = 64
 """Held-out pictures on which an export is compared with the model."""
@@ -253,18 +258,24 @@ def show_schedule(options: ScheduleOptions) -> Rates:
     from hornbeam.training.rates import Rates
 
     plot.require_plot(options.plot)
-    per_epoch = None
+    per_epoch, pictures = None, _UNKNOWN
     if options.data or options.recipe:
         options, _, recipe = _begin(options)
         pictures = len(_open_for_training(options, recipe).only(TRAIN))
         per_epoch = -(-pictures // options.batch_size)
-    options = options.resolved().planned(per_epoch * options.batch_size if per_epoch else 3000)
-    total = options.steps or (per_epoch or 1) * (options.epochs or 1)
+    options = options.resolved().planned(pictures)
+    steps = options.steps or (per_epoch or 0) * (options.epochs or 0)
+    if not steps:
+        raise ConfigError(
+            "Nothing is trained in steps: the head of the frozen backbone is solved. With --epochs, "
+            "--finetune or --freeze none there is a schedule."
+        )
+    total = -(-steps // options.accumulate) * options.accumulate
     rates = Rates.of(options, total, per_epoch)
     if options.plot:
-        steps = np.unique(np.linspace(0, total - 1, 2000).astype(int))
+        drawn = np.unique(np.linspace(0, total - 1, 2000).astype(int))
         plot.write_plot(
-            options.plot, steps, {"learning rate": rates(steps)}, labels=("step", "learning rate"),
+            options.plot, drawn, {"learning rate": rates(drawn)}, labels=("step", "learning rate"),
             title=f"{options.schedule}, {total} steps",
         )  # fmt: skip
     telling.tell_rates(rates)
@@ -422,7 +433,7 @@ def list_models(_: ModelsOptions) -> None:
     console.say("Parameters are without the head; size is --image-size's default, in pixels.")
 
 
-def _begin(options: TrainOptions) -> tuple[TrainOptions, Architecture | None, Recipe]:
+def _begin(options: Training) -> tuple[Training, Architecture | None, Recipe]:
     """Resolve the options, choose the backend, and load the recipe; see which network it will be."""
     chosen = options.model
     options = options.resolved()
@@ -450,9 +461,7 @@ def _open_for_training(options: TrainOptions, recipe: Recipe) -> Dataset:
     return dataset
 
 
-def _with_size_and_precision(
-    options: TrainOptions, architecture: Architecture | None
-) -> TrainOptions:
+def _with_size_and_precision(options: Training, architecture: Architecture | None) -> Training:
     """Fill in what depends on the network and on the device. Imports Keras."""
     size = architecture.size if architecture else _DEFAULT_SIZE
     precision = backend.resolve_precision(options.precision)

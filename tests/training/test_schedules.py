@@ -22,7 +22,7 @@ STEPS = range(TOTAL + 5)
 
 
 def schedule_of(*, epochs=10, **options):
-    given = TrainOptions(data="d", epochs=epochs, **options).resolved()
+    given = TrainOptions(data="d", epochs=epochs, **options).resolved().planned(1000)
     return build_schedule(given, TOTAL, TOTAL // epochs)
 
 
@@ -159,10 +159,10 @@ def test_what_does_not_fit_together_is_told(options, sentence):
 
 def test_resolved_options_may_be_given_again():
     for options, _ in CASES.values():
-        once = TrainOptions(data="d", **{"learning_rate": 0.5, **options}).resolved()
+        once = TrainOptions(data="d", **{"learning_rate": 0.5, **options}).resolved().planned(1000)
         values = once.model_dump(mode="json")
         values.pop("epochs"), values.pop("steps")
-        assert TrainOptions(**values).resolved().model_dump(mode="json", exclude={"epochs"}) == (
+        assert TrainOptions(**values).resolved().planned(1000).model_dump(mode="json", exclude={"epochs"}) == (
             once.model_dump(mode="json", exclude={"epochs"})
         )
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
-from hornbeam.data.loader import Batch, Loader
+from hornbeam.data.loader import Batch
 from hornbeam.errors import HornbeamError
+
+
+class Batches(Protocol):
+    """What is fed: a `Loader`, or what has its batches with something else for pictures."""
+
+    def empty_batch(self) -> Batch:
+        """Return a batch of padding, to know shapes and types."""
+
+    def batches(
+        self, start: int, stop: int | None, *, threads: int, processes: int
+    ) -> Iterator[Batch]:
+        """Iterate over the batches of the steps `start` to `stop`."""
+
 
 _raised: list[HornbeamError] = []
 """What went wrong while batches were made, in whichever thread."""
@@ -32,7 +45,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def feed(
-    loader: Loader, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
+    loader: Batches, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
 ) -> Any:
     """Return an endless input for `fit`, `evaluate` or `predict`: the batches from `start` on.
 
@@ -58,7 +71,7 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self, loader: Loader, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
+        self, loader: Batches, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
     ) -> None:
         super().__init__()
         self._loader = loader

@@ -108,8 +108,6 @@ class FeatureLoader:
             view n modulo the number of views.
     """
 
-    mixes = False
-
     def __init__(self, loader: Loader, features: Floats) -> None:
         self._loader = loader
         self._features = features
@@ -131,7 +129,7 @@ class FeatureLoader:
         """Return a batch of padding."""
         empty = self._loader.empty_batch()
         shape = (len(empty.images), *self._features.shape[2:])
-        return empty._replace(images=np.zeros(shape, np.float32))
+        return empty._replace(images=np.zeros(shape, np.float32), mix=None)
 
     def batches(
         self, start: int = 0, stop: int | None = None, *, threads: int = 1, processes: int = 0
@@ -211,6 +209,11 @@ class Store:
                             missing[row] = False
         except (OSError, pa.ArrowException, KeyError, ValueError):
             path.unlink(missing_ok=True)  # damaged; what it held is computed anew
+
+
+def in_order(loader: Loader) -> Loader:
+    """Return the loader's pictures one after the other, as they are."""
+    return _Views(loader, 0)
 
 
 class _Views(Loader):
