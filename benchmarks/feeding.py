@@ -27,17 +27,21 @@ def measure(way: str, root: Path) -> float:
     import keras
     import numpy as np
 
+    from hornbeam.config import TrainOptions
     from hornbeam.data.feed import Feed, feed
     from hornbeam.data.loader import Loader
     from hornbeam.data.sources import open_folder
     from hornbeam.models.classifier import build_classifier
     from hornbeam.models.zoo import ZOO
     from hornbeam.training.fit import compile_classifier
+    from hornbeam.training.objective import losses_of, metrics_of
 
     dataset = open_folder(root)
     loader = Loader(dataset, batch_size=32, image_size=(96, 96), shuffle=True, augment="light")
     model = build_classifier(ZOO["compact"], (96, 96), dataset.tasks)
-    compile_classifier(model, dataset.tasks, keras.optimizers.Adam(1e-3))
+    losses = losses_of(dataset.tasks, TrainOptions(data="-"), {}, 0)
+    metrics = metrics_of(dataset.tasks, losses)
+    compile_classifier(model, keras.optimizers.Adam(1e-3), losses, metrics)
     options: dict[str, Any] = {"epochs": EPOCHS, "steps_per_epoch": STEPS, "verbose": 0}
     data: tuple[Any, ...] = (feed(loader, STEPS * EPOCHS, threads=1),)
     if way.startswith("keras"):

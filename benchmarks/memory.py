@@ -28,16 +28,20 @@ def measure(name: str, side: int, frozen: bool, keep: bool) -> tuple[float, floa
     import keras
     import numpy as np
 
+    from hornbeam.config import TrainOptions
     from hornbeam.data.dataset import Task
     from hornbeam.models.classifier import build_classifier, freeze_backbone
     from hornbeam.models.zoo import ZOO
     from hornbeam.training.fit import compile_classifier
+    from hornbeam.training.objective import losses_of, metrics_of
 
     tasks = (Task("label", tuple("abcdef")),)
     model = build_classifier(ZOO[name], (side, side), tasks)
     if frozen:
         freeze_backbone(model)
-    compile_classifier(model, tasks, keras.optimizers.Adam(1e-3))
+    losses = losses_of(tasks, TrainOptions(data="-"), {}, 0)
+    metrics = metrics_of(tasks, losses)
+    compile_classifier(model, keras.optimizers.Adam(1e-3), losses, metrics)
     images = np.random.default_rng(0).integers(0, 256, (32, side, side, 3), np.uint8)
     labels = {"label": np.arange(32) % 6}
     for _ in range(2):

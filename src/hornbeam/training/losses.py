@@ -194,7 +194,8 @@ def _of_keras(name: str) -> keras.losses.Loss:
         raise ConfigError(
             f"--loss: there is no '{name}'.{did_you_mean(name, known)} There are {', '.join(known)}."
         )
-    kind, options = kinds[chosen], {}
+    kind = kinds[chosen]
+    options: dict[str, Any] = {}
     parameters = inspect.signature(kind).parameters
     if "from_logits" in parameters:
         options["from_logits"] = True
