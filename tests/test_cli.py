@@ -77,7 +77,7 @@ def test_image_sizes_are_one_number_or_height_and_width(text, size):
         (["train", "d", "--batchsize", "3"], "no option --batchsize. Did you mean '--batch-size'?"),
         (["train", "d", "--batch-size", "0"], "--batch-size should be greater than or equal to 1 (got '0')"),
         (["train", "d", "--batch-size", "many"], "--batch-size should be a valid integer (got 'many')"),
-        (["train", "d", "--lr", "-1", "--dropout", "2"], "--dropout should be less than 1 (got '2'); --learning-rate should be greater than 0 (got '-1')"),
+        (["train", "d", "--lr", "-1", "--dropout", "2"], "--learning-rate should be greater than 0 (got '-1'); --dropout should be less than 1 (got '2')"),
         (["train", "d", "--augment", "lite"], "--augment should be 'none', 'light', 'standard' or 'strong' (got 'lite'); did you mean 'light'?"),
         (["train", "d", "--image-size", "big"], "--image-size should be a number of pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS (got 'big')"),
         (["train", "d", "--epochs", "3", "--steps", "9"], "--epochs and --steps exclude each other"),
@@ -181,7 +181,7 @@ def test_bad_folders_are_answered_in_one_sentence(
     [
         ("def build_model(input_shape, targets)\n    pass", "recipe.py, line 1: SyntaxError"),
         ("import keras\n\nkeras.layers.Dens(3)", "recipe.py, line 3: AttributeError"),
-        ("def build_modle(a, b): ...", "defines none of build_model(input_shape, targets)"),
+        ("def build_modle(a, b): ...", "defines none of build_model(input_shape, targets, features)"),
     ],
 )
 def test_a_broken_recipe_is_named_with_its_line(hornbeam, shapes, tmp_path, text, words):

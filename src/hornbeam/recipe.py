@@ -19,7 +19,7 @@ _MODULE = "hornbeam_recipe"
 
 
 FUNCTIONS = {
-    "build_model": "build_model(input_shape, targets)",
+    "build_model": "build_model(input_shape, targets, features)",
     "preprocess": "preprocess(image, training, rng)",
     "augment": "augment(image, rng)",
     "loss": "loss()",
@@ -35,7 +35,8 @@ class Recipe:
 
     Attributes:
         path: of the file; `None` where there is none.
-        build_model: `build_model(input_shape, targets)`, which returns a Keras model.
+        build_model: `build_model(input_shape, targets, features)`, which returns a Keras model; see
+            `models.classifier.adapt_user_model`.
         preprocess: `preprocess(image, training, rng)`: a picture, uint8 `[height, width, channels]`
             of any size, to another, before all else; in training, evaluation and prediction alike.
         augment: `augment(image, rng)`, in place of our variations of training pictures.
