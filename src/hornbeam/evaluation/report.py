@@ -178,6 +178,8 @@ def _curves(metrics_file: Path) -> str:
         return "<p>There are no curves.</p>"
     with metrics_file.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    if len(rows) < 2:
+        return "<p>There are no curves: the head was solved at once.</p>"
     names = [name for name in rows[0] if f"val_{name}" in rows[0] and "cross_entropy" not in name]
     steps = [float(row["step"]) for row in rows]
     return "".join(
