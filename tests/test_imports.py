@@ -78,7 +78,7 @@ def test_every_part_of_the_package_is_in_the_table():
     "code",
     ["import hornbeam", "from hornbeam.cli import main; main(['--help'])"]
     + [f"from hornbeam import cli; cli.build_parser('{c}').format_help()"
-       for c in ("sample", "train", "evaluate", "predict", "export", "models")],
+       for c in ("sample", "train", "evaluate", "predict", "export", "inspect", "models")],
 )  # fmt: skip
 def test_help_imports_nothing_heavy(code):
     heavy = (

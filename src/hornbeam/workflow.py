@@ -412,7 +412,12 @@ def inspect(options: InspectOptions) -> None:
     if Run.is_run(options.file):
         run = Run.open(options.file)
         if architecture is None:
-            inspection.tell_model(run.load_model(), options.match)
+            from hornbeam.models import freezing
+
+            model = run.load_model()  # in which nothing is frozen, whatever was in training
+            kept = {k: v for k, v in run.config().items() if k in TrainOptions.model_fields}
+            freezing.choose_trained(model, TrainOptions(**kept))
+            inspection.tell_model(model, options.match)
             return
         options = options.model_copy(update={"file": run.path / "model.keras"})
     assert options.file is not None

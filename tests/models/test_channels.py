@@ -29,7 +29,7 @@ def test_grey_pictures_are_answered_as_their_three_equal_colours_are():
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [("compact", -1, 1), ("mobilenet_v3_small", -1, 1), ("efficientnet_b0", 0, 255),
-     ("densenet121", -2.3, 2.7), ("resnet50", -127.5, 152)],
+     ("densenet121", -2.3, 2.7), ("resnet50", -127.5, 152), ("resnet50_slim", -127.5, 152)],
 )  # fmt: skip
 def test_alpha_reaches_the_network_in_the_range_of_the_colours(name, low, high):
     model = build_classifier(ZOO[name], (40, 48, 4), TASKS)

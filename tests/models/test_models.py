@@ -25,7 +25,16 @@ def test_every_classifier_of_keras_applications_is_in_the_zoo():
 
 @pytest.mark.parametrize(
     "name",
-    ["compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v3_small", "efficientnet_b0"],
+    [
+        "compact",
+        "mobilenet_025",
+        "mobilenet_v2_035",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "mobilenet_v2_timm",
+        "resnet50_timm",
+        "resnet50_slim",
+    ],
 )
 def test_the_table_tells_the_number_of_parameters(name):
     architecture = ZOO[name]
@@ -55,6 +64,22 @@ def test_normalization_inside_is_keras_own_preprocessing(name, module):
     normalized = keras.Model(model.input, model.get_layer("normalize").output)
     expected = getattr(keras.applications, module).preprocess_input(PIXELS.astype(np.float32))
     np.testing.assert_allclose(normalized.predict_on_batch(PIXELS), expected, atol=2e-5)
+
+
+def test_pixels_of_slims_resnet_are_rgb_less_the_mean_of_imagenet():
+    model = build_classifier(ZOO["resnet50_slim"], (40, 48), TASKS)
+    normalized = keras.Model(model.input, model.get_layer("normalize").output)
+    found = normalized.predict_on_batch(PIXELS)
+    np.testing.assert_allclose(found, PIXELS - np.array([123.68, 116.78, 103.94]), atol=2e-3)
+
+
+def test_layers_without_names_of_their_own_are_numbered_alike_in_every_network():
+    ZOO["xception"].build_backbone((96, 96), None)
+    names = [layer.name for layer in ZOO["xception"].build_backbone((96, 96), None).layers]
+    assert [name for name in names if name.startswith("conv2d")] == [
+        "conv2d", "conv2d_1", "conv2d_2", "conv2d_3"
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
 
 
 def test_a_classifier_takes_bytes_and_names_its_outputs():

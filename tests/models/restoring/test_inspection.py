@@ -96,6 +96,11 @@ def test_a_training_begins_with_restored_weights_and_says_which(
 
     expected = load_file(timm_file)["conv_stem.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(kernel, expected)
+    listed = hornbeam("inspect", tmp_path / "run", "--match", "stem_conv|head/")
+    assert lines_with(listed.out, "stem_conv") == [
+        "backbone/stem_conv/kernel 3x3x3x32 float32 864 no"
+    ]
+    assert "7,686 of 2,265,670 parameters are trained." in listed.out
 
 
 @pytest.mark.parametrize(
