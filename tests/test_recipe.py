@@ -86,7 +86,7 @@ def check_loss(recipe, _):
 
 def check_metrics(recipe, _):
     (metric,) = recipe.metrics()
-    metric.update_state(np.array([2, 0]), np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]))
+    metric.update_state(np.array([2, 0]), np.float32([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]))
     assert float(metric.result()) == 0.5
 
 

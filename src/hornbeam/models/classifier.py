@@ -120,14 +120,14 @@ def adapt_user_model(
     import keras
 
     shape = (*image_size, 3)[:3]
-    names = features.names if features else ()
-    built = call_flexibly(build, input_shape=shape, targets=tuple(targets), features=names)
+    columns = features.names if features else ()
+    built = call_flexibly(build, input_shape=shape, targets=tuple(targets), features=columns)
     where = f"The model of {build.__name__}()"
     if not isinstance(built, keras.Model):
         raise ConfigError(f"{where} is of type {type(built).__name__}; expected a keras.Model.")
     if not built.built or not hasattr(built, "input_shape"):
         raise ConfigError(f"{where} has no input yet; begin it with keras.Input(input_shape).")
-    _check_inputs(where, built, shape, names)
+    _check_inputs(where, built, shape, columns)
     built = _without_softmax(built)
     inputs = keras.Input(shape, dtype="uint8", name="image")
     numbers = features.input() if features else None
