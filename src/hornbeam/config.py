@@ -616,7 +616,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         if (self.restore_map or self.restore_exclude) and self.weights in ("none", "imagenet"):
             raise ValueError("--restore-map and --restore-exclude are about a file: --weights FILE")
         if self.finetune and self.weights == "none":
-            raise ValueError("--finetune needs --weights; without them all is trained from the start")
+            raise ValueError(
+                "--finetune needs --weights; without them all is trained from the start"
+            )
         if self.finetune and self.freeze == "none":
             raise ValueError("--finetune begins with a frozen backbone; leave --freeze none out")
         return self

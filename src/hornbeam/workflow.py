@@ -6,12 +6,12 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from hornbeam import backend, console, plot, telling
+from hornbeam import assembly, backend, console, plot, telling
 from hornbeam.config import (
     AugmentPreviewOptions,
     CheckOptions,
@@ -32,11 +32,10 @@ from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from hornbeam.data.inspection import checks
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
-from hornbeam.data.pixels.mixing import Mixing, neutral
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
 from hornbeam.evaluation.statistics import Scores
-from hornbeam.models.zoo import ZOO, Architecture, find_architecture
+from hornbeam.models.zoo import ZOO, find_architecture
 from hornbeam.recipe import Recipe
 from hornbeam.runs import Run, require_free
 from hornbeam.storage import write_table
@@ -47,11 +46,6 @@ if TYPE_CHECKING:
     from hornbeam.evaluation.predictions import Predictions
     from hornbeam.training.find_rate import Tried
     from hornbeam.training.rates import Rates
-
-Training = TypeVar("Training", bound=TrainOptions)
-
-_DEFAULT_SIZE = 224
-"""Side of the pictures for a recipe's model, which has no size of its own."""
 
 _UNKNOWN = 3000
 """Pictures that `hornbeam schedule` plans for, where it is not told of any."""
@@ -186,17 +180,17 @@ def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     if options.run is not None:
         require_free(options.run, options.overwrite)
-    options, architecture, recipe = _begin(options)
+    options, architecture, recipe = assembly.begin(options)
     threads = options.threads or backend.cores()
-    dataset = _open_for_training(options, recipe)
+    dataset = assembly.open_dataset(options, recipe)
     options = options.planned(len(dataset.where(TRAIN)))
 
     # The network. From here on Keras is imported.
-    options = _with_size_and_precision(options, architecture)
+    options = assembly.with_size_and_precision(options, architecture)
     precision = options.precision
     listed = dataset
-    model = _build_model(options, architecture, recipe, listed, precision)
-    options, parts = _cut(options, model)
+    model = assembly.build_model(options, architecture, recipe, listed, precision)
+    options, parts = assembly.cut_model(options, model)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
     skipped: dict[str, str] = {}
@@ -208,7 +202,7 @@ def train(options: TrainOptions) -> Run:
     telling.tell_trained(options, model)
 
     # How it is trained.
-    training, validation = _loaders(options, dataset, recipe)
+    training, validation = assembly.build_loaders(options, dataset, recipe)
     from hornbeam.training.checkpoints import load_checkpoint
     from hornbeam.training.fit import Budget, fit
     from hornbeam.training.mixing import mixing_model
@@ -220,7 +214,7 @@ def train(options: TrainOptions) -> Run:
     schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model
     optimizer = build_optimizer(options, schedule, model)
-    _compile(learner, optimizer, options, dataset, recipe, training.mixes)
+    assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
 
     # The run: nothing was written before.
     run = Run.create(options.run, _name_of(options.data), options.overwrite)
@@ -229,7 +223,11 @@ def train(options: TrainOptions) -> Run:
 
     # The training: the head alone where the backbone is frozen at first, then all that is trained.
     run.log("start", steps=budget.total_steps)
-    head = _train_head(parts, training, validation, options, dataset, recipe) if parts else None
+    head = (
+        assembly.train_head(parts, training, validation, options, dataset, recipe)
+        if parts
+        else None
+    )
     fit(
         learner, training, validation, budget, run.path,
         log=run.log, threads=threads, processes=options.processes, head=head,
@@ -240,11 +238,11 @@ def train(options: TrainOptions) -> Run:
     # alike anywhere.
     best = load_checkpoint(learner, run.checkpoints)
     if options.precise_batch_norm:
-        _recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
+        assembly.recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
     if precision != "float32":
         trained = model.get_weights()
         bare = options.model_copy(update={"weights": "none"})
-        model = _build_model(bare, architecture, recipe, listed, "float32")
+        model = assembly.build_model(bare, architecture, recipe, listed, "float32")
         model.set_weights(trained)
     run.save_model(model)
     _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
@@ -260,8 +258,8 @@ def show_schedule(options: ScheduleOptions) -> Rates:
     plot.require_plot(options.plot)
     per_epoch, pictures = None, _UNKNOWN
     if options.data or options.recipe:
-        options, _, recipe = _begin(options)
-        pictures = len(_open_for_training(options, recipe).only(TRAIN))
+        options, _, recipe = assembly.begin(options)
+        pictures = len(assembly.open_dataset(options, recipe).only(TRAIN))
         per_epoch = -(-pictures // options.batch_size)
     options = options.resolved().planned(pictures)
     steps = options.steps or (per_epoch or 0) * (options.epochs or 0)
@@ -285,12 +283,12 @@ def show_schedule(options: ScheduleOptions) -> Rates:
 def find_learning_rate(options: FindRateOptions) -> Tried:
     """Train on a few batches at rising rates, and suggest where to begin."""
     plot.require_plot(options.plot)
-    options, architecture, recipe = _begin(options)
-    dataset = _open_for_training(options, recipe)
+    options, architecture, recipe = assembly.begin(options)
+    dataset = assembly.open_dataset(options, recipe)
     options = options.planned(len(dataset.where(TRAIN)))
-    options = _with_size_and_precision(options, architecture)
-    model = _build_model(options, architecture, recipe, dataset, options.precision)
-    training, _ = _loaders(options, dataset, recipe)
+    options = assembly.with_size_and_precision(options, architecture)
+    model = assembly.build_model(options, architecture, recipe, dataset, options.precision)
+    training, _ = assembly.build_loaders(options, dataset, recipe)
     from hornbeam.training.find_rate import rising_rates, try_rates
     from hornbeam.training.mixing import mixing_model
     from hornbeam.training.optimizers import build_optimizer
@@ -299,7 +297,7 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     optimizer = build_optimizer(
         options.model_copy(update={"accumulate": 1, "ema": None}), options.lowest_rate, model
     )
-    _compile(learner, optimizer, options, dataset, recipe, training.mixes)
+    assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
     rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
     batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
     with console.progress("trying rates", len(rates)) as advance:
@@ -436,204 +434,6 @@ def list_models(_: ModelsOptions) -> None:
     ]
     console.table(["model", "parameters", "size", "weights"], rows)
     console.say("Parameters are without the head; size is --image-size's default, in pixels.")
-
-
-def _begin(options: Training) -> tuple[Training, Architecture | None, Recipe]:
-    """Resolve the options, choose the backend, and load the recipe; see which network it will be."""
-    chosen = options.model
-    options = options.resolved()
-    architecture = find_architecture(options.model) if options.model else None
-    backend.select_backend(options.backend)
-    recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
-    if recipe.build_model:
-        if chosen:
-            raise ConfigError(
-                f"{recipe.path} builds a model; leave --model out, or its build_model."
-            )
-        options, architecture = options.model_copy(update={"model": None}), None
-    return options, architecture, recipe
-
-
-def _open_for_training(options: TrainOptions, recipe: Recipe) -> Dataset:
-    """List the pictures to train on and those that judge."""
-    if options.validation_data and options.data:
-        dataset = sources.open_both(options.data, options.validation_data, options)
-    else:
-        dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
-    dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
-    if options.subset:
-        dataset = sources.subset(dataset, options.subset, options.seed)
-    return dataset
-
-
-def _with_size_and_precision(options: Training, architecture: Architecture | None) -> Training:
-    """Fill in what depends on the network and on the device. Imports Keras."""
-    size = architecture.size if architecture else _DEFAULT_SIZE
-    precision = backend.resolve_precision(options.precision)
-    image_size = options.image_size or (size, size, 3)
-    return options.model_copy(update={"image_size": image_size, "precision": precision})
-
-
-def _loaders(options: TrainOptions, dataset: Dataset, recipe: Recipe) -> tuple[Loader, Loader]:
-    """Return what makes the batches of training, and those of validation."""
-    assert options.image_size is not None  # resolved by the caller
-    augmentation = Augmentation.from_options(options)
-    training = Loader(
-        dataset.only(TRAIN), batch_size=options.batch_size, image_size=options.image_size,
-        seed=options.seed, shuffle=options.shuffle, augment=recipe.augment or augmentation,
-        mixing=augmentation.mixing or None, resize_mode=options.resize_mode,
-        preprocess=recipe.preprocess, training=True, in_memory=int(options.in_memory * 2**30),
-    )  # fmt: skip
-    validation = Loader(
-        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=options.image_size,
-        mixing=Mixing() if training.mixes else None, resize_mode=options.resize_mode,
-        preprocess=recipe.preprocess,
-    )  # fmt: skip
-    return training, validation
-
-
-def _build_model(
-    options: TrainOptions,
-    architecture: Architecture | None,
-    recipe: Recipe,
-    dataset: Dataset,
-    precision: str,
-) -> keras.Model:
-    """Build the network that the options ask for, with its first weights, frozen or not."""
-    import keras
-
-    from hornbeam.models import classifier, freezing
-    from hornbeam.models.restoring import imagenet, restore, summary
-    from hornbeam.models.side_features import SideFeatures
-
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(precision)
-    assert options.image_size is not None  # resolved by the caller
-    file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
-    features = None
-    if dataset.features:
-        values = dataset.take(dataset.where(TRAIN)).feature_values()
-        features = SideFeatures.of(dataset.features, values)
-    if recipe.build_model:
-        model = classifier.adapt_user_model(
-            recipe.build_model, options.image_size, dataset.tasks, features
-        )
-        if options.weights == "imagenet":
-            raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
-    else:
-        assert architecture is not None  # options name a model or a recipe
-        download = options.weights == "imagenet"
-        if download and not architecture.has_imagenet_weights:
-            raise ConfigError(f"There are no ImageNet weights of {architecture.name}.")
-        with imagenet.imagenet_download(architecture.constructor, download):
-            model = classifier.build_classifier(
-                architecture, options.image_size, dataset.tasks,
-                weights="imagenet" if download else None, dropout=options.dropout,
-                features=features,
-            )  # fmt: skip
-    if file:
-        restored = restore.restore(
-            model, file, rules=options.restore_map, exclude=options.restore_exclude,
-            network=architecture.name if architecture else None,
-        )  # fmt: skip
-        summary.tell(restored, file)
-    freezing.choose_trained(model, options)
-    return model
-
-
-def _cut(
-    options: TrainOptions, model: keras.Model
-) -> tuple[TrainOptions, tuple[keras.Model, keras.Model] | None]:
-    """Divide a model with a frozen backbone into what is computed once and the head, if wanted.
-
-    Where that is not possible, the head is trained behind the backbone. Returned are the options too,
-    which then say so. Where more than the head is trained afterwards, it no longer is frozen.
-    """
-    from hornbeam.models import cut, freezing, top
-
-    if options.freeze != "backbone" or options.precompute == "off":
-        return options, None
-    parts = cut.split_at_backbone(model)
-    if parts is None:
-        if options.precompute == "on":
-            raise ConfigError(
-                "--precompute on: nothing but the pixels may reach the head, and all through one layer "
-                "named 'backbone'; leave it out."
-            )
-        changes = {"precompute": "off", "finetune": False}
-        return options.model_copy(update=changes).planned(1), None
-    if options.finetune:
-        freezing.make_trainable(model)
-        scoped = options.trainable or options.lr_mult or options.layer_decay < 1
-        if scoped:
-            freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
-        else:
-            freezing.train_only(model, top.top_paths(model))
-    return options, parts
-
-
-def _train_head(
-    parts: tuple[keras.Model, keras.Model],
-    training: Loader,
-    validation: Loader,
-    options: TrainOptions,
-    dataset: Dataset,
-    recipe: Recipe,
-) -> tuple[dict[str, float], float]:
-    """Train the head of a classifier on what its backbone gives for each picture."""
-    from hornbeam.training.head import train_head
-    from hornbeam.training.objective import class_factors
-
-    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
-    return train_head(
-        parts, training, validation, options,
-        lambda model, optimizer, mixes: _compile(model, optimizer, options, dataset, recipe, mixes),
-        class_weights=class_factors(
-            dataset.tasks, options.class_weights, counts, len(training.dataset)
-        ),
-        own_loss=recipe.make("loss") is not None,
-        recipe=recipe.path.read_text() if recipe.path else "",
-        threads=options.threads or backend.cores(),
-    )  # fmt: skip
-
-
-def _compile(
-    learner: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    options: TrainOptions,
-    dataset: Dataset,
-    recipe: Recipe,
-    mixes: bool,
-) -> None:
-    """Give a network what it is trained by: optimiser, losses, metrics."""
-    from hornbeam.training.fit import compile_classifier
-    from hornbeam.training.objective import losses_of, metrics_of
-
-    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
-    losses = losses_of(
-        dataset.tasks, options, counts, len(dataset.where(TRAIN)), mixes=mixes,
-        own=recipe.make("loss"), where=f"{recipe.path}: loss()",
-    )  # fmt: skip
-    metrics = metrics_of(
-        dataset.tasks, losses, mixes=mixes,
-        own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
-    )  # fmt: skip
-    compile_classifier(learner, optimizer, losses, metrics)
-
-
-def _recompute_batch_norm(learner: keras.Model, training: Loader, count: int, threads: int) -> None:
-    """Compute the averages of batch normalisation from some batches, which are varied but not mixed."""
-    from hornbeam.training.batch_norm import recompute_averages
-
-    batches = training.batches(0, count, threads=threads)
-    plain = (b if b.mix is None else b._replace(mix=neutral(len(b.images))) for b in batches)
-    layers = recompute_averages(learner, (batch.inputs for batch in plain))
-    if layers:
-        console.say(f"{layers} layers of batch normalisation were averaged over {count} batches.")
-    else:
-        console.warn(
-            "--precise-batch-norm: no layer of batch normalisation learns, so none was averaged."
-        )
 
 
 def _judge(

@@ -1,0 +1,223 @@
+"""The parts of a training, made from its options: pictures, network, losses, head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from hornbeam import backend, console
+from hornbeam.config import TrainOptions
+from hornbeam.data import sources, splits
+from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
+from hornbeam.data.loader import Loader
+from hornbeam.data.pixels.augment import Augmentation
+from hornbeam.data.pixels.mixing import Mixing, neutral
+from hornbeam.errors import ConfigError
+from hornbeam.models.zoo import Architecture, find_architecture
+from hornbeam.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+Training = TypeVar("Training", bound=TrainOptions)
+
+_DEFAULT_SIZE = 224
+"""Side of the pictures for a recipe's model, which has no size of its own."""
+
+
+def begin(options: Training) -> tuple[Training, Architecture | None, Recipe]:
+    """Resolve the options, choose the backend, and load the recipe; see which network it will be."""
+    chosen = options.model
+    options = options.resolved()
+    architecture = find_architecture(options.model) if options.model else None
+    backend.select_backend(options.backend)
+    recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
+    if recipe.build_model:
+        if chosen:
+            raise ConfigError(
+                f"{recipe.path} builds a model; leave --model out, or its build_model."
+            )
+        options, architecture = options.model_copy(update={"model": None}), None
+    return options, architecture, recipe
+
+
+def open_dataset(options: TrainOptions, recipe: Recipe) -> Dataset:
+    """List the pictures to train on and those that judge."""
+    if options.validation_data and options.data:
+        dataset = sources.open_both(options.data, options.validation_data, options)
+    else:
+        dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
+    dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
+    if options.subset:
+        dataset = sources.subset(dataset, options.subset, options.seed)
+    return dataset
+
+
+def with_size_and_precision(options: Training, architecture: Architecture | None) -> Training:
+    """Fill in what depends on the network and on the device. Imports Keras."""
+    size = architecture.size if architecture else _DEFAULT_SIZE
+    precision = backend.resolve_precision(options.precision)
+    image_size = options.image_size or (size, size, 3)
+    return options.model_copy(update={"image_size": image_size, "precision": precision})
+
+
+def build_loaders(options: TrainOptions, dataset: Dataset, recipe: Recipe) -> tuple[Loader, Loader]:
+    """Return what makes the batches of training, and those of validation."""
+    assert options.image_size is not None  # resolved by the caller
+    augmentation = Augmentation.from_options(options)
+    training = Loader(
+        dataset.only(TRAIN), batch_size=options.batch_size, image_size=options.image_size,
+        seed=options.seed, shuffle=options.shuffle, augment=recipe.augment or augmentation,
+        mixing=augmentation.mixing or None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess, training=True, in_memory=int(options.in_memory * 2**30),
+    )  # fmt: skip
+    validation = Loader(
+        dataset.only(VALIDATION), batch_size=options.batch_size, image_size=options.image_size,
+        mixing=Mixing() if training.mixes else None, resize_mode=options.resize_mode,
+        preprocess=recipe.preprocess,
+    )  # fmt: skip
+    return training, validation
+
+
+def build_model(
+    options: TrainOptions,
+    architecture: Architecture | None,
+    recipe: Recipe,
+    dataset: Dataset,
+    precision: str,
+) -> keras.Model:
+    """Build the network that the options ask for, with its first weights, frozen or not."""
+    import keras
+
+    from hornbeam.models import classifier, freezing
+    from hornbeam.models.restoring import imagenet, restore, summary
+    from hornbeam.models.side_features import SideFeatures
+
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(precision)
+    assert options.image_size is not None  # resolved by the caller
+    file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
+    features = None
+    if dataset.features:
+        values = dataset.take(dataset.where(TRAIN)).feature_values()
+        features = SideFeatures.of(dataset.features, values)
+    if recipe.build_model:
+        model = classifier.adapt_user_model(
+            recipe.build_model, options.image_size, dataset.tasks, features
+        )
+        if options.weights == "imagenet":
+            raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
+    else:
+        assert architecture is not None  # options name a model or a recipe
+        download = options.weights == "imagenet"
+        if download and not architecture.has_imagenet_weights:
+            raise ConfigError(f"There are no ImageNet weights of {architecture.name}.")
+        with imagenet.imagenet_download(architecture.constructor, download):
+            model = classifier.build_classifier(
+                architecture, options.image_size, dataset.tasks,
+                weights="imagenet" if download else None, dropout=options.dropout,
+                features=features,
+            )  # fmt: skip
+    if file:
+        restored = restore.restore(
+            model, file, rules=options.restore_map, exclude=options.restore_exclude,
+            network=architecture.name if architecture else None,
+        )  # fmt: skip
+        summary.tell(restored, file)
+    freezing.choose_trained(model, options)
+    return model
+
+
+def cut_model(
+    options: TrainOptions, model: keras.Model
+) -> tuple[TrainOptions, tuple[keras.Model, keras.Model] | None]:
+    """Divide a model with a frozen backbone into what is computed once and the head, if wanted.
+
+    Where that is not possible, the head is trained behind the backbone. Returned are the options too,
+    which then say so. Where more than the head is trained afterwards, it no longer is frozen.
+    """
+    from hornbeam.models import cut, freezing, top
+
+    if options.freeze != "backbone" or options.precompute == "off":
+        return options, None
+    parts = cut.split_at_backbone(model)
+    if parts is None:
+        if options.precompute == "on":
+            raise ConfigError(
+                "--precompute on: nothing but the pixels may reach the head, and all through one layer "
+                "named 'backbone'; leave it out."
+            )
+        changes = {"precompute": "off", "finetune": False}
+        return options.model_copy(update=changes).planned(1), None
+    if options.finetune:
+        freezing.make_trainable(model)
+        scoped = options.trainable or options.lr_mult or options.layer_decay < 1
+        if scoped:
+            freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
+        else:
+            freezing.train_only(model, top.top_paths(model))
+    return options, parts
+
+
+def train_head(
+    parts: tuple[keras.Model, keras.Model],
+    training: Loader,
+    validation: Loader,
+    options: TrainOptions,
+    dataset: Dataset,
+    recipe: Recipe,
+) -> tuple[dict[str, float], float]:
+    """Train the head of a classifier on what its backbone gives for each picture."""
+    from hornbeam.training.head import train_head
+    from hornbeam.training.objective import class_factors
+
+    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
+    return train_head(
+        parts, training, validation, options,
+        lambda model, optimizer, mixes: compile_model(model, optimizer, options, dataset, recipe, mixes),
+        class_weights=class_factors(
+            dataset.tasks, options.class_weights, counts, len(training.dataset)
+        ),
+        own_loss=recipe.make("loss") is not None,
+        recipe=recipe.path.read_text() if recipe.path else "",
+        threads=options.threads or backend.cores(),
+    )  # fmt: skip
+
+
+def compile_model(
+    learner: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    options: TrainOptions,
+    dataset: Dataset,
+    recipe: Recipe,
+    mixes: bool,
+) -> None:
+    """Give a network what it is trained by: optimiser, losses, metrics."""
+    from hornbeam.training.fit import compile_classifier
+    from hornbeam.training.objective import losses_of, metrics_of
+
+    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
+    losses = losses_of(
+        dataset.tasks, options, counts, len(dataset.where(TRAIN)), mixes=mixes,
+        own=recipe.make("loss"), where=f"{recipe.path}: loss()",
+    )  # fmt: skip
+    metrics = metrics_of(
+        dataset.tasks, losses, mixes=mixes,
+        own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
+    )  # fmt: skip
+    compile_classifier(learner, optimizer, losses, metrics)
+
+
+def recompute_batch_norm(learner: keras.Model, training: Loader, count: int, threads: int) -> None:
+    """Compute the averages of batch normalisation from some batches, which are varied but not mixed."""
+    from hornbeam.training.batch_norm import recompute_averages
+
+    batches = training.batches(0, count, threads=threads)
+    plain = (b if b.mix is None else b._replace(mix=neutral(len(b.images))) for b in batches)
+    layers = recompute_averages(learner, (batch.inputs for batch in plain))
+    if layers:
+        console.say(f"{layers} layers of batch normalisation were averaged over {count} batches.")
+    else:
+        console.warn(
+            "--precise-batch-norm: no layer of batch normalisation learns, so none was averaged."
+        )
