@@ -94,7 +94,7 @@ def build_model(
     from hornbeam.models.side_features import SideFeatures
 
     keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(backend.dtype_policy(precision))
     assert options.image_size is not None  # resolved by the caller
     file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
     features = None
@@ -206,6 +206,28 @@ def compile_model(
         own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
     )  # fmt: skip
     compile_classifier(learner, optimizer, losses, metrics)
+
+
+def with_quickest_precision(
+    options: TrainOptions, learner: keras.Model, training: Loader, dataset: Dataset, recipe: Recipe,
+    steps: int,
+) -> TrainOptions:  # fmt: skip
+    """Try which arithmetic is quickest for a compiled network, where that is open, and say so."""
+    from hornbeam.training.precision import quickest_precision
+
+    if options.precision != "auto":
+        return options
+    chosen, said = quickest_precision(
+        learner,
+        lambda model, optimizer: compile_model(
+            model, optimizer, options, dataset, recipe, training.mixes
+        ),
+        training,
+        steps,
+    )
+    if said:
+        console.say(said)
+    return options.model_copy(update={"precision": chosen})
 
 
 def recompute_batch_norm(learner: keras.Model, training: Loader, count: int, threads: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +56,68 @@ def select_backend(choice: str) -> str:
     return name
 
 
-def resolve_precision(choice: str) -> str:
-    """Return Keras' dtype policy: `auto` is `float32` on CPUs, else `mixed_bfloat16`.
+GRAPH_BFLOAT16 = "graph_bfloat16"
+"""Precision of a float32 model in whose graph TensorFlow computes in bfloat16 where that is safe."""
 
-    Must be called after `select_backend`.
+
+def resolve_precision(choice: str) -> str:
+    """Return the precision to begin with; `auto` stays where only trying can tell.
+
+    `auto` is `mixed_bfloat16` on accelerators, `float32` on CPUs without bfloat16 and on JAX there;
+    else `training.precision` tries. Must be called after `select_backend`.
+
+    Raises:
+        ConfigError: `graph_bfloat16` is asked for where there is no such thing.
     """
+    import keras
+
+    on_cpu = device_kind() == "cpu"
+    in_graph = on_cpu and keras.config.backend() == "tensorflow"
+    if choice == GRAPH_BFLOAT16 and not in_graph:
+        raise ConfigError(
+            "--precision graph_bfloat16 is for TensorFlow on a CPU; use mixed_bfloat16 here."
+        )
     if choice != "auto":
         return choice
-    return "float32" if device_kind() == "cpu" else "mixed_bfloat16"
+    if not on_cpu:
+        return "mixed_bfloat16"
+    return "auto" if in_graph and multiplies_bfloat16() else "float32"
+
+
+def dtype_policy(precision: str) -> str:
+    """Return Keras' name of a precision."""
+    return "float32" if precision in ("auto", GRAPH_BFLOAT16) else precision
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AVX512-BF16 or AMX)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@contextlib.contextmanager
+def graph_bfloat16(wanted: bool) -> Iterator[None]:
+    """Let TensorFlow compute in bfloat16 inside this block, where its graph pass finds that safe.
+
+    Functions that were traced before obey too: TensorFlow keeps a version of each for either setting.
+    """
+    if not wanted:
+        yield
+        return
+    import tensorflow as tf
+
+    _set_graph_bfloat16(tf, True)
+    try:
+        yield
+    finally:
+        _set_graph_bfloat16(tf, False)
+
+
+def _set_graph_bfloat16(tf: Any, on: bool) -> None:
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": on})
 
 
 def device_kind() -> str:

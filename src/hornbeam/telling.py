@@ -134,11 +134,12 @@ def describe(options: TrainOptions, dataset: Dataset, model: keras.Model) -> str
     shape = f"{height}x{width}" + (f"x{channels}" if channels != 3 else "")
     name = options.model or f"{options.recipe}"
     classes = " + ".join(str(len(task.classes)) for task in dataset.tasks)
+    precision = "float32" if options.precision == "auto" else options.precision
     alone = options.freeze == "backbone" and not options.finetune
     frozen = ", backbone frozen" if alone else ""
     return (
         f"{classes} classes, {counts} pictures; {name} at {shape}, "
-        f"{trained:,} weights to train{frozen}; {options.precision} on {_engine()}."
+        f"{trained:,} weights to train{frozen}; {precision} on {_engine()}."
     )
 
 

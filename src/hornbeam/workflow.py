@@ -187,9 +187,8 @@ def train(options: TrainOptions) -> Run:
 
     # The network. From here on Keras is imported.
     options = assembly.with_size_and_precision(options, architecture)
-    precision = options.precision
     listed = dataset
-    model = assembly.build_model(options, architecture, recipe, listed, precision)
+    model = assembly.build_model(options, architecture, recipe, listed, options.precision)
     options, parts = assembly.cut_model(options, model)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
@@ -215,6 +214,9 @@ def train(options: TrainOptions) -> Run:
     learner = mixing_model(model) if training.mixes else model
     optimizer = build_optimizer(options, schedule, model)
     assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
+    options = assembly.with_quickest_precision(
+        options, learner, training, dataset, recipe, budget.total_steps
+    )
 
     # The run: nothing was written before.
     run = Run.create(options.run, _name_of(options.data), options.overwrite)
@@ -228,18 +230,19 @@ def train(options: TrainOptions) -> Run:
         if parts
         else None
     )
-    fit(
-        learner, training, validation, budget, run.path,
-        log=run.log, threads=threads, processes=options.processes, head=head,
-        batch_norm_warmup=options.batch_norm_warmup,
-    )  # fmt: skip
+    with backend.graph_bfloat16(options.precision == backend.GRAPH_BFLOAT16):
+        fit(
+            learner, training, validation, budget, run.path,
+            log=run.log, threads=threads, processes=options.processes, head=head,
+            batch_norm_warmup=options.batch_norm_warmup,
+        )  # fmt: skip
 
     # What it is worth. The kept model is in float32, so that it loads and answers
     # alike anywhere.
     best = load_checkpoint(learner, run.checkpoints)
     if options.precise_batch_norm:
         assembly.recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
-    if precision != "float32":
+    if backend.dtype_policy(options.precision) != "float32":
         trained = model.get_weights()
         bare = options.model_copy(update={"weights": "none"})
         model = assembly.build_model(bare, architecture, recipe, listed, "float32")
