@@ -69,7 +69,7 @@ def keras_guide(pictures: Path, weights: Path, start: float) -> dict[str, Any]:
     )
     curve: list[tuple[float, float]] = []
     note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: curve.append((time.time() - start, logs["val_accuracy"]))
+        on_epoch_end=lambda _, logs: curve.append((time.time() - start, logs["val_accuracy"]))
     )
     model.fit(
         train.prefetch(tf.data.AUTOTUNE), epochs=10, validation_data=validation, verbose=0,

@@ -24,7 +24,7 @@ def test_one_fit_is_scikit_learns_with_the_same_strength_of_l2():
     inputs = (x - x.mean(0)) / x.std()
     penalty = 0.01
     found = _minimize(
-        inputs, one_hot(labels), np.ones(300, np.float32), penalty, np.zeros(13 * 4), False
+        inputs, one_hot(labels), np.ones(300, np.float32), penalty, np.zeros(13 * 4), False, 1e-12
     )
     kernel, bias = _unpack(found, 12)
     peer = LogisticRegression(C=1 / (penalty * 300), tol=1e-8, max_iter=2000).fit(inputs, labels)
@@ -65,8 +65,10 @@ def test_an_example_of_weight_0_counts_nothing():
     wrong = one_hot(labels)
     wrong[150:] = wrong[150:, ::-1] * 0
     judge = (xv, one_hot(yv), np.ones(100, np.float32))
-    some = _minimize(x[:150] / 9, one_hot(labels[:150]), weights[:150], 0.1, np.zeros(52), False)
-    masked = _minimize(x / 9, wrong, weights, 0.1, np.zeros(52), False)
+    some = _minimize(
+        x[:150] / 9, one_hot(labels[:150]), weights[:150], 0.1, np.zeros(52), False, 1e-12
+    )
+    masked = _minimize(x / 9, wrong, weights, 0.1, np.zeros(52), False, 1e-12)
     np.testing.assert_allclose(some, masked, atol=2e-3)
     assert np.isfinite(solve_linear_head(x, wrong, weights, *judge).cross_entropy)
 
@@ -76,7 +78,7 @@ def test_each_class_of_a_multi_label_task_is_a_logistic_regression_of_its_own():
     x = rng.normal(size=(400, 6)).astype(np.float32)
     marks = (x[:, :3] + 0.7 * rng.normal(size=(400, 3)) > 0).astype(np.float32)
     penalty = 0.02
-    found = _minimize(x, marks, np.ones(400, np.float32), penalty, np.zeros(7 * 3), True)
+    found = _minimize(x, marks, np.ones(400, np.float32), penalty, np.zeros(7 * 3), True, 1e-12)
     kernel, bias = _unpack(found, 6)
     for column in range(3):
         # Ours is the mean over classes: each class has a third of the loss.

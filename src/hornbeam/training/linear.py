@@ -15,6 +15,10 @@ _PENALTIES = tuple(10.0 ** -np.arange(0.5, 6, 0.5))
 
 _ITERATIONS = 150
 
+_TOLERANCE = 1e-5
+"""Relative gain of an iteration at which a fit ends. With 1e-7 clothing took 2.6 times the iterations
+for the same cross-entropy (0.3770, 0.3771)."""
+
 
 class LinearHead(NamedTuple):
     """A Dense layer.
@@ -80,7 +84,13 @@ def solve_linear_head(
 
 
 def _minimize(
-    inputs: Floats, shares: Floats, weights: Floats, penalty: float, start: Any, multi_label: bool
+    inputs: Floats,
+    shares: Floats,
+    weights: Floats,
+    penalty: float,
+    start: Any,
+    multi_label: bool,
+    tolerance: float = _TOLERANCE,
 ) -> NDArray[np.float64]:
     from scipy.optimize import minimize
 
@@ -93,7 +103,7 @@ def _minimize(
 
     found = minimize(
         objective, start, jac=True, method="L-BFGS-B",
-        options={"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-6},
+        options={"maxiter": _ITERATIONS, "ftol": tolerance, "gtol": 1e-7},
     )  # fmt: skip
     return np.asarray(found.x)
 

@@ -19,9 +19,12 @@ def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
     heads = sorted({p.rpartition("/")[0] for p in matched.taken if p.startswith(HEAD_SCOPE)})
     also = "".join(f" and {head}" for head in heads)
     rules = f", by the rules {matched.rules}" if matched.rules else ""
-    console.say(f"{path}: {len(backbone)} variables{also} {verb} restored{rules}.")
     rows = _rest(matched)
-    if rows:
+    # Most files of a backbone have no head, or one of other classes: that needs no table.
+    plain = len(rows) == 1 and matched.left_here and all(map(_in_head, matched.left_here))
+    anew = "; the head is not in the file, and starts anew" if plain else ""
+    console.say(f"{path}: {len(backbone)} variables{also} {verb} restored{rules}{anew}.")
+    if rows and not plain:
         console.table(["not restored", "number", "such as"], rows, left=3)
     for scope in sorted({p.rpartition("/")[0] for p in matched.conflicts if _in_head(p)}):
         console.say(f"{scope} has another number of classes in the file, and starts anew.")
@@ -33,8 +36,8 @@ def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
 def _rest(matched: Match) -> list[list[str]]:
     groups = {
         "skipped by rules": matched.skipped,
-        "left over in the file": matched.left_in_file,
-        "left over here": matched.left_here,
+        "only in the file": matched.left_in_file,
+        "not in the file": matched.left_here,
         "excluded": matched.excluded,
         "of another shape": tuple(matched.conflicts),
     }
@@ -52,11 +55,11 @@ def mapping_rows(matched: Match, file: WeightFile, places: Mapping[str, Place]) 
     by_name |= dict.fromkeys(matched.skipped, ("", "skipped by rules"))
     rows = []
     for name, stored in file.variables.items():
-        path, what = by_name.get(name, ("", "left over in the file"))
+        path, what = by_name.get(name, ("", "only in the file"))
         ours = times(places[path].shape) if path else ""
         rows.append([name, path, what, times(stored.shape), ours])
     rows += [["", path, "excluded", "", times(places[path].shape)] for path in matched.excluded]
     rows += [
-        ["", path, "left over here", "", times(places[path].shape)] for path in matched.left_here
+        ["", path, "not in the file", "", times(places[path].shape)] for path in matched.left_here
     ]
     return rows
