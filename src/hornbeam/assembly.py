@@ -155,7 +155,7 @@ def cut_model(
         if scoped:
             freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
         else:
-            freezing.train_only(model, top.top_paths(model))
+            freezing.train_only(model, top.top_paths(model, options.batch_norm == "train"))
     return options, parts
 
 

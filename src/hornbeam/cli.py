@@ -108,6 +108,7 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     kind = COMMANDS[command]
     parser = _Parser(
         prog=f"hornbeam {command}",
+        usage=_usage(command),
         description=" ".join((kind.__doc__ or "").split()),
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
@@ -138,6 +139,17 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             action = {"metavar": _metavar(name, field)}
         sections[section].add_argument(*names, dest=name, help=_help(field), **action)
     return parser
+
+
+def _usage(command: str) -> str:
+    """Return `hornbeam train [OPTIONS] [DATA]`; the options follow below it, each with its sentence."""
+    words = ["hornbeam", command, "[OPTIONS]"]
+    for field in COMMANDS[command].model_fields.values():
+        extra = _extra(field)
+        if extra.get("positional"):
+            word = extra["metavar"] + (" ..." if "tuple" in str(field.annotation) else "")
+            words.append(word if field.is_required() else f"[{word}]")
+    return " ".join(words)
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
@@ -204,14 +216,14 @@ def _disk_sentence(error: OSError) -> str:
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
+    if _extra(field)["metavar"]:
+        return str(_extra(field)["metavar"])
     choices = choices_of(field.annotation)
     if choices:
         return "{" + ",".join(choices) + "}"
     kind = str(field.annotation)
     if "Path" in kind:
         return "PATH"
-    if "parse_rates" in str(field.metadata):
-        return "PATTERN=X,…"
     for word, metavar in (("float", "X"), ("int", "N")):
         if word in kind:
             return metavar

@@ -81,7 +81,7 @@ class TableOptions(Options):
         None, "what separates the labels of one cell; makes its column multi-label", section="data"
     )
     feature_columns: Names = option(
-        (), "columns of numbers that a recipe's model takes beside the picture, separated by commas",
+        (), "columns of numbers that the model takes beside the picture, separated by commas",
         section="data",
     )  # fmt: skip
     split_column: str | None = option(
@@ -309,8 +309,8 @@ class RateOptions(Options):
     """How the learning rate changes from step to step."""
 
     learning_rate: float | None = option(
-        None, "at its highest; else 0.005, 0.001 with a frozen backbone, 0.0002 with other weights "
-        "that were trained before",
+        None, "at its highest; else 0.005 from scratch, and with --weights 0.0002, or 0.001 for a head "
+        "alone",
         section="learning rate", names=("--lr",), gt=0,
     )  # fmt: skip
     schedule: Literal[
@@ -333,10 +333,13 @@ class RateOptions(Options):
         2.0, "of exponential: after how many epochs",
         section="learning rate", names=("--num-epochs-per-decay",), gt=0,
     )  # fmt: skip
-    polynomial_power: float = option(1.0, "of polynomial", section="learning rate", gt=0)
+    polynomial_power: float = option(
+        1.0, "of polynomial: 1 falls along a line, more falls faster at first",
+        section="learning rate", gt=0,
+    )  # fmt: skip
     learning_rate_phases: Phases = option(
         (), "of phases: rates and for how many steps each, as in 0.1:1000,0.01:1000; the last goes on",
-        section="learning rate",
+        section="learning rate", metavar="RATE:STEPS,…",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -439,6 +442,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     image_size: ImageSize | None = option(
         None, "pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS with 1, 3 or 4 channels; else the "
         "network's own (224 for most)", section="pictures", names=("--imgsz", "--input-size"),
+        metavar="SIZE",
     )  # fmt: skip
 
     model: str | None = option(
@@ -448,13 +452,14 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     recipe: Path | None = option(
         None,
         "your Python file with any of build_model(input_shape, targets, features), "
-        "preprocess(image, training, rng), augment(image, rng), examples(split)",
+        "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), examples(split)",
         section="network",
     )
     weights: str = option(
         "none", "where the network starts: none, imagenet, or a file: .keras, .h5, .weights.h5, "
         ".safetensors, or a TensorFlow checkpoint (its prefix, or its directory)",
         section="network", names=("--restore", "--checkpoint-path", "--restoring-file"),
+        metavar="WHERE",
     )  # fmt: skip
     restore_map: str | None = option(
         None, "rules from the file's names to ours: a file of them, or one of Hornbeam's own, see "
@@ -465,8 +470,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         section="network", names=("--checkpoint-exclude-scopes",),
     )  # fmt: skip
     freeze: Literal["auto", "backbone", "none"] = option(
-        "auto", "what stays as it is; auto = the backbone, where it has been trained before and no "
-        "other option says what of it is trained, or how fast", section="network",
+        "auto", "what stays as it is, or does until --finetune; auto = the backbone, where --weights "
+        "are given and neither --trainable, --lr-mult nor --layer-decay", section="network",
     )  # fmt: skip
     trainable: Patterns = option(
         (), "patterns of the variables that are trained, separated by commas; the others stay as they "
@@ -474,15 +479,16 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
     precompute: Literal["auto", "on", "off"] = option(
         "auto", "run a frozen backbone over each picture once, keep what it gives in the cache, and "
-        "train the head on that; auto = wherever that is possible", section="network",
+        "train the head on that; auto = where that is possible and --freeze backbone comes without "
+        "--epochs and --steps", section="network",
     )  # fmt: skip
     precompute_views: int = option(
-        1, "views of each picture in that pass: as it is, then varied as --augment says",
+        1, "views of each picture in that pass: one as it is, the others varied as --augment says",
         section="network", ge=1, le=100,
     )  # fmt: skip
     finetune: bool | None = option(
         None, "then train the last stage of the backbone too, or what --trainable says, and keep that "
-        "if it is better on the validation pictures; else what the number of pictures suggests",
+        f"if it is better on the validation pictures; else from {FINETUNE_FROM} training pictures on",
         section="network",
     )  # fmt: skip
     dropout: float = option(
@@ -502,11 +508,11 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
 
     epochs: int | None = option(
-        None, "times that each picture is seen; else 20; 10 with a frozen backbone; 2 to 10 to finetune",
-        section="training", names=("--num-epochs",), ge=1,
+        None, "times that each picture is seen; else 20; 2 to 10 to finetune; 10 for a head alone, if "
+        "it is not solved", section="training", names=("--num-epochs",), ge=1,
     )  # fmt: skip
     steps: int | None = option(
-        None, "batches to train on, in place of epochs",
+        None, "batches to train on, in place of --epochs",
         section="training", names=("--train-steps",), ge=1,
     )  # fmt: skip
     batch_size: int = option(32, "pictures per step", section="training", names=("-b",), ge=1)
@@ -517,7 +523,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
 
     lr_mult: Rates = option(
         (), "factors on the rate by pattern, as in 'backbone/.*=0.1,head/.*=1'; the first match counts, "
-        "0 freezes", section="learning rate",
+        "0 freezes", section="learning rate", metavar="PATTERN=X,…",
     )  # fmt: skip
     layer_decay: float = option(
         1.0, "factor on the rate from each block of the backbone to the one before it",
@@ -546,13 +552,24 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         None, "what keeps divisions from zero; else Keras' (mostly 1e-7)",
         section="optimizer", names=("--opt-epsilon",), gt=0,
     )  # fmt: skip
-    adadelta_rho: float = option(0.95, "of adadelta", section="optimizer", ge=0, lt=1)
-    adagrad_initial_accumulator_value: float = option(0.1, "of adagrad", section="optimizer", ge=0)
-    ftrl_learning_rate_power: float = option(-0.5, "of ftrl", section="optimizer", le=0)
-    ftrl_initial_accumulator_value: float = option(0.1, "of ftrl", section="optimizer", ge=0)
+    adadelta_rho: float = option(
+        0.95, "of adadelta: decay of the mean of squares", section="optimizer", ge=0, lt=1
+    )
+    adagrad_initial_accumulator_value: float = option(
+        0.1, "of adagrad: what its sum of squares begins at", section="optimizer", ge=0
+    )
+    ftrl_learning_rate_power: float = option(
+        -0.5, "of ftrl: power of the sum of squares in the rate; 0 = not at all",
+        section="optimizer", le=0,
+    )  # fmt: skip
+    ftrl_initial_accumulator_value: float = option(
+        0.1, "of ftrl: what that sum begins at", section="optimizer", ge=0
+    )
     ftrl_l1: float = option(0.0, "of ftrl: strength of L1", section="optimizer", ge=0)
     ftrl_l2: float = option(0.0, "of ftrl: strength of L2", section="optimizer", ge=0)
-    rmsprop_momentum: float = option(0.0, "of rmsprop", section="optimizer", ge=0, lt=1)
+    rmsprop_momentum: float = option(
+        0.0, "of rmsprop: share of the last step in the next", section="optimizer", ge=0, lt=1
+    )
     rmsprop_decay: float = option(
         0.9, "of rmsprop: decay of the mean of squares", section="optimizer", ge=0, lt=1
     )
@@ -592,8 +609,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         "none", "none, balanced (rare classes count more), or 'class=weight,…'", section="loss"
     )
     loss_weights: Rates = option(
-        (), "how much each task counts, as in 'colour=1,kind=0.5'", section="loss"
-    )
+        (), "how much each task counts, as in 'colour=1,kind=0.5'", section="loss",
+        metavar="TASK=X,…",
+    )  # fmt: skip
 
     backend: Backend = option("auto", _BACKEND, section="machine")
     precision: Literal[
@@ -621,6 +639,13 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             )
         if self.finetune and self.freeze == "none":
             raise ValueError("--finetune begins with a frozen backbone; leave --freeze none out")
+        given = ["--precompute on"] * (self.precompute == "on")
+        given += ["--precompute-views"] * (self.precompute_views > 1)
+        if given and not self._freezes():
+            raise ValueError(
+                f"{given[0]} is for a frozen backbone; give --freeze backbone or, with --weights, "
+                "--finetune too"
+            )
         return self
 
     @model_validator(mode="after")
@@ -634,7 +659,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
                     optimizer for optimizer, names in OPTIMIZER_ARGUMENTS.items() if name in names
                 ]
                 raise ValueError(
-                    f"{flag(name)} is of {', '.join(of)}, and not of --optimizer {self.optimizer}"
+                    f"{flag(name)} is for --optimizer {' or '.join(of)}, not for {self.optimizer}"
                 )
         if self.clip_norm and self.clip_value:
             raise ValueError("--clip-norm and --clip-value exclude each other; give one")
@@ -650,11 +675,7 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
 
     def resolved(self) -> Self:
         """Return the options with every default that depends on others filled in."""
-        pretrained = self.weights != "none"
-        scoped = bool(self.trainable or self.lr_mult or self.layer_decay < 1)
-        freezes = self.freeze == "backbone" or (
-            self.freeze == "auto" and pretrained and (not scoped or bool(self.finetune))
-        )
+        pretrained, freezes = self.weights != "none", self._freezes()
         decays = self.optimizer in ("adamw", "muon")
         model = self.model or ("mobilenet_v2" if pretrained else "compact")
         decided = not freezes or self.freeze == "backbone" or self.precompute == "off"
@@ -668,6 +689,13 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             else self.weight_decay,
             **self.resolved_rates(),
         })  # fmt: skip
+
+    def _freezes(self) -> bool:
+        """Whether the backbone is frozen, at first or throughout."""
+        scoped = bool(self.trainable or self.lr_mult or self.layer_decay < 1)
+        return self.freeze == "backbone" or (
+            self.freeze == "auto" and self.weights != "none" and (not scoped or bool(self.finetune))
+        )
 
     def planned(self, pictures: int) -> Self:
         """Return resolved options with what depends on the number of training pictures filled in.

@@ -15,7 +15,13 @@ from hornbeam.patterns import parse_rates, split_patterns
 
 
 def option(
-    default: Any, sentence: str, *, section: str, names: Sequence[str] = (), **bounds: Any
+    default: Any,
+    sentence: str,
+    *,
+    section: str,
+    names: Sequence[str] = (),
+    metavar: str = "",
+    **bounds: Any,
 ) -> Any:
     """Declare an option.
 
@@ -24,9 +30,10 @@ def option(
         sentence: what `--help` says about it.
         section: the heading of `--help` that it stands under.
         names: further names on the command line, those of older projects and of other tools.
+        metavar: what `--help` calls its value; else what its type suggests.
         **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
     """
-    extra: dict[str, Any] = {"section": section, "names": list(names)}
+    extra: dict[str, Any] = {"section": section, "names": list(names), "metavar": metavar}
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
 
@@ -132,7 +139,8 @@ class Options(BaseModel):
             super().__init__(**values)
         except pydantic.ValidationError as error:
             problems = [_sentence(problem, type(self)) for problem in error.errors()]
-            raise ConfigError("; ".join(problems) + ".") from None
+            told = "; ".join(problems)
+            raise ConfigError(told if told.endswith("?") else told + ".") from None
 
 
 def flag(field: str) -> str:

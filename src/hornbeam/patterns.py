@@ -8,7 +8,7 @@ from `optax.py` of google-research/big_vision. Paths look like `backbone/block_1
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from hornbeam.errors import ConfigError, did_you_mean
@@ -94,7 +94,7 @@ def _matched_nothing(pattern: re.Pattern[str], paths: Sequence[str], option: str
             "the first match counts, so put it before them."
         )
     scopes = {path.rpartition("/")[0] for path in paths} | set(paths)
-    near = did_you_mean(pattern.pattern, [*scopes, *(s.partition("/")[2] for s in scopes)])
+    near = did_you_mean(pattern.pattern, _suggestions(scopes))
     longer = [path for path in paths if re.match(rf"(?:[^/]*/)?(?:{pattern.pattern})", path)]
     if longer:
         near = f" It must match whole paths, such as '{longer[0]}': '{pattern.pattern}.*' would."
@@ -102,3 +102,10 @@ def _matched_nothing(pattern: re.Pattern[str], paths: Sequence[str], option: str
         f"{option}: '{pattern.pattern}' matches none of the {len(paths)} variables.{near} "
         "`hornbeam inspect` lists those of a run or file."
     )
+
+
+def _suggestions(scopes: Iterable[str]) -> list[str]:
+    """Return what may have been meant: scopes with and without their first part, and all below them."""
+    names = {name for scope in scopes for name in (scope, scope.partition("/")[2]) if name}
+    first = {scope.partition("/")[0] for scope in scopes}
+    return sorted(names) + sorted(f"{name}/.*" for name in names | first)

@@ -208,7 +208,9 @@ def train(options: TrainOptions) -> Run:
     from hornbeam.training.optimizers import build_optimizer
     from hornbeam.training.schedules import build_schedule
 
-    budget = Budget.of(training.steps_per_epoch, options.epochs, options.steps, options.accumulate)
+    # Epochs of a head alone are over what was computed once: `train_head` has them.
+    rest = (None, None) if parts and not options.finetune else (options.epochs, options.steps)
+    budget = Budget.of(training.steps_per_epoch, *rest, options.accumulate)
     telling.tell_groups(options, budget.total_steps)
     schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model

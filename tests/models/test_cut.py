@@ -98,3 +98,9 @@ def test_the_top_is_the_last_stage_without_its_batch_norms(name, size, first, no
     assert first in paths
     assert "head/kind/bias" in paths
     assert not any(not_in in path or "gamma" in path for path in paths)
+
+
+def test_batch_norm_that_is_to_learn_is_part_of_the_top():
+    found = top_paths(classifier("compact", 32), batch_norm=True)
+    assert "backbone/stage4_block1_b_norm/gamma" in found
+    assert not any("stage3" in path for path in found)

@@ -139,11 +139,11 @@ def test_every_hyper_parameter_reaches_the_optimizer():
 
 def test_a_hyper_parameter_of_another_optimizer_is_refused_by_name():
     with pytest.raises(
-        ConfigError, match=r"--momentum is of momentum, muon, and not of --optimizer adam"
+        ConfigError, match=r"--momentum is for --optimizer momentum or muon, not for adam"
     ):
         TrainOptions(data="x", momentum=0.8)
     with pytest.raises(
-        ConfigError, match=r"--epsilon is of adam, adamw, .* and not of --optimizer sgd"
+        ConfigError, match=r"--epsilon is for --optimizer adam or adamw or .*, not for sgd"
     ):
         TrainOptions(data="x", optimizer="sgd", epsilon=1e-3)
     with pytest.raises(ConfigError, match="--clip-norm and --clip-value exclude each other"):

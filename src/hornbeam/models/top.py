@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def top_paths(model: keras.Model) -> set[str]:
+def top_paths(model: keras.Model, batch_norm: bool = False) -> set[str]:
     """Return the variables of the head and of the backbone's last stage, but for its batch norms.
 
     A stage is the blocks whose feature maps are the smallest that have weights: `block_13` to the
@@ -23,6 +23,7 @@ def top_paths(model: keras.Model) -> set[str]:
 
     Args:
         model: a classifier with a layer named `backbone`, which is not frozen.
+        batch_norm: take the batch norms of that stage as well.
     """
     import keras
 
@@ -38,7 +39,7 @@ def top_paths(model: keras.Model) -> set[str]:
     )
     norms = {
         path for path, layer in layers_by_path(model)
-        if isinstance(layer, keras.layers.BatchNormalization)
+        if isinstance(layer, keras.layers.BatchNormalization) and not batch_norm
     }  # fmt: skip
     return {
         path for path in learnable_variables(model)

@@ -18,7 +18,13 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.targets import labels_of
 from hornbeam.models.cut import linear_layers
 from hornbeam.training.callbacks import Clock, Logs, validation_score
-from hornbeam.training.features import FeatureLoader, Floats, compute_features, in_order
+from hornbeam.training.features import (
+    FeatureLoader,
+    Features,
+    Floats,
+    compute_features,
+    in_order,
+)
 from hornbeam.training.linear import LinearHead, solve_linear_head
 from hornbeam.training.optimizers import build_optimizer
 from hornbeam.training.schedules import build_schedule
@@ -75,11 +81,7 @@ def train_head(
     made: dict[str, Any] = {"recipe": recipe, "threads": threads, "processes": options.processes}
     learnt = compute_features(extractor, training, views=options.precompute_views, **made)
     judged = compute_features(extractor, validation, **made)
-    console.say(
-        f"The backbone ran over {learnt.computed + judged.computed} pictures "
-        f"in {time.perf_counter() - start:.0f} s ({learnt.runtime}"
-        + (")." if learnt.computed else "; what it gave was kept).")
-    )
+    console.say(_computed(learnt, judged, time.perf_counter() - start))
     asked = not options.finetune and (options.epochs or options.steps)
     layers = None if own_loss or asked else linear_layers(head, tasks)
     if layers and _solvable(tasks, options, class_weights, learnt.values):
@@ -99,6 +101,17 @@ def train_head(
     of_validation = _evaluate(head, FeatureLoader(in_order(validation), judged.values))
     logs |= {f"val_{name}": value for name, value in of_validation.items()}
     return logs, time.perf_counter() - start
+
+
+def _computed(learnt: Features, judged: Features, seconds: float) -> str:
+    """Say over how much the backbone ran, and what that was done by."""
+    computed = learnt.computed + judged.computed
+    pictures = learnt.values.shape[1] + judged.values.shape[1]
+    if not computed:
+        return f"The backbone need not run: what it gave was kept, for all {pictures} pictures."
+    what = "pictures" if len(learnt.values) == 1 else "views of pictures"
+    runtime = learnt.runtime if learnt.computed else judged.runtime
+    return f"The backbone ran over {computed} {what} in {seconds:.0f} s ({runtime})."
 
 
 def _solvable(

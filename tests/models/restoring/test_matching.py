@@ -69,6 +69,16 @@ def test_a_wrong_layout_is_found_by_the_shapes_and_the_line_that_mends_it_is_tol
     require_backbone(match(file, places, load_rules(str(tmp_path / "r"))), file, places)
 
 
+def test_a_rule_that_leads_to_no_variable_is_named_rather_than_the_architecture(tmp_path):
+    places = {"backbone/conv1/kernel": Place((2,))}
+    file = file_of({"stem/weight": 2}, tmp_path)
+    (tmp_path / "r").write_text("stem/weight = backbone/conv9/kernel")
+    with pytest.raises(ModelError, match=r"by the rules .*'stem/weight' in the file lead to no"):
+        require_backbone(match(file, places, load_rules(str(tmp_path / "r"))), file, places)
+    with pytest.raises(ModelError, match="is it of this architecture"):
+        require_backbone(match(file, places), file, places)
+
+
 def test_what_a_user_excludes_needs_no_weights(tmp_path):
     places = {"backbone/a/kernel": Place((2,)), "backbone/b/kernel": Place((2,))}
     file = file_of({"a/kernel": 2, "b/kernel": 3}, tmp_path)

@@ -192,8 +192,14 @@ def require_backbone(matched: Match, file: WeightFile, places: Mapping[str, Plac
         )
     missing = [path for path in matched.left_here if not path.startswith(HEAD_SCOPE)]
     if missing:
+        hint = "is it of this architecture?"
+        if matched.rules and matched.left_in_file:
+            hint = (
+                f"by the rules {matched.rules}, {listing(matched.left_in_file, 3)} in the file lead to "
+                "no variable of it (`hornbeam inspect --model --restore-map` shows where each leads)."
+            )
         raise ModelError(
             f"{file.path} lacks {len(missing)} of the {len(wanted)} variables of the network, among "
-            f"them {listing(missing, 3)}; is it of this architecture? What is to keep its first "
-            "values goes to --restore-exclude."
+            f"them {listing(missing, 3)}; {hint} What is to keep its first values goes to "
+            "--restore-exclude."
         )
