@@ -266,7 +266,9 @@ def show_schedule(options: ScheduleOptions) -> Rates:
         options, _, recipe = assembly.begin(options)
         pictures = len(assembly.open_dataset(options, recipe).only(TRAIN))
         per_epoch = -(-pictures // options.batch_size)
-    options = options.resolved().planned(pictures)
+    else:
+        options = options.resolved()
+    options = options.planned(pictures)
     steps = options.steps or (per_epoch or 0) * (options.epochs or 0)
     if not steps:
         raise ConfigError(

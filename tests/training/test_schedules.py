@@ -12,10 +12,12 @@ import pytest
 
 from hornbeam.config import ScheduleOptions, TrainOptions
 from hornbeam.data import splits
+from hornbeam.data.sample import draw_sample
 from hornbeam.data.sources import open_dataset
 from hornbeam.errors import ConfigError
 from hornbeam.training.rates import Rates, warmup_steps
 from hornbeam.training.schedules import Schedule, build_schedule
+from hornbeam.workflow import show_schedule
 
 TOTAL = 100
 STEPS = range(TOTAL + 5)
@@ -162,9 +164,9 @@ def test_resolved_options_may_be_given_again():
         once = TrainOptions(data="d", **{"learning_rate": 0.5, **options}).resolved().planned(1000)
         values = once.model_dump(mode="json")
         values.pop("epochs"), values.pop("steps")
-        assert TrainOptions(**values).resolved().planned(1000).model_dump(mode="json", exclude={"epochs"}) == (
-            once.model_dump(mode="json", exclude={"epochs"})
-        )
+        assert TrainOptions(**values).resolved().planned(1000).model_dump(
+            mode="json", exclude={"epochs"}
+        ) == (once.model_dump(mode="json", exclude={"epochs"}))
 
 
 def test_a_table_of_rates_needs_no_pictures_if_it_knows_the_steps(capsys):
@@ -215,3 +217,14 @@ def test_rates_take_arrays_and_numbers():
     rates = Rates("cosine", 0.4, 100, 10)
     assert rates(55).shape == ()
     assert rates(np.arange(6).reshape(2, 3)).shape == (2, 3)
+
+
+def test_the_schedule_with_weights_is_that_of_finetuning_where_pictures_are_many(tmp_path, capsys):
+    draw_sample(tmp_path / "photos", per_class=110, size=16, seed=0)
+    options = ScheduleOptions(data=tmp_path / "photos", weights="any.h5", batch_size=64)
+    rates = show_schedule(options)
+    assert rates(np.arange(rates.total_steps)).max() == pytest.approx(0.0002)
+    pictures = 6 * 110 * 0.8
+    assert rates.total_steps == pytest.approx(10 * pictures / 64, abs=10)
+    with pytest.raises(ConfigError, match="the head of the frozen backbone is solved"):
+        show_schedule(options.model_copy(update={"finetune": False}))
