@@ -47,9 +47,18 @@ def test_what_is_done_with_weights_depends_on_the_number_of_pictures_and_on_what
     [
         ({"finetune": True}, "--finetune needs --weights"),
         ({"finetune": True, "weights": "x.h5", "freeze": "none"}, "leave --freeze none out"),
+        ({"precompute": "on"}, "--precompute on is for a frozen backbone"),
+        (
+            {"precompute_views": 5, "weights": "x.h5", "freeze": "none"},
+            "--precompute-views is for a",
+        ),
+        (
+            {"precompute": "on", "weights": "x.h5", "trainable": ("head/.*",)},
+            "--freeze backbone or",
+        ),
     ],
 )
-def test_finetuning_needs_weights_and_a_frozen_start(values, said):
+def test_finetuning_and_precomputing_need_a_frozen_start(values, said):
     with pytest.raises(Exception, match=said):
         TrainOptions(data="d", **values)
 
@@ -145,6 +154,13 @@ def test_a_loss_of_ones_own_trains_the_head_in_steps(retrain):
     assert done.code == 0, done.err
     assert "The head was trained on that for 10 epochs" in done.out
     assert float(metrics(run)[0]["accuracy"]) > 0.3
+
+
+def test_epochs_of_a_head_on_what_was_computed_once_are_not_followed_by_others(retrain):
+    done, run = retrain("--freeze", "backbone", "--precompute", "on", "--epochs", 2)
+    assert done.code == 0, done.err
+    assert "The head was trained on that for 2 epochs" in done.out
+    assert [row["epoch"] for row in metrics(run)] == ["0"]
 
 
 def test_mixed_pictures_follow_a_head_that_was_solved_on_whole_ones(retrain):
