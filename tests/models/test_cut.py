@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hornbeam.data.dataset import Task
-from hornbeam.models.classifier import build_classifier
+from hornbeam.models.classifier import adapt_user_model, build_classifier, freeze_backbone
 from hornbeam.models.cut import linear_layers, split_at_backbone
 from hornbeam.models.top import top_paths
 from hornbeam.models.zoo import find_architecture
@@ -67,6 +67,31 @@ def test_a_deep_head_is_no_linear_one():
     assert linear_layers(head, TASKS[:1]) is None
     _, head = split_at_backbone(own_model())
     assert list(linear_layers(head, TASKS[:1])) == ["kind"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_backbone_of_a_recipes_model_can_be_cut_off_and_frozen(dtype):
+    def build_model(input_shape, targets):
+        inputs = keras.Input(input_shape, dtype=dtype)
+        backbone = keras.Sequential(
+            [
+                keras.Input(input_shape),
+                keras.layers.Conv2D(4, 3, 2),
+                keras.layers.BatchNormalization(),
+            ],
+            name="backbone",
+        )
+        x = keras.layers.GlobalAveragePooling2D()(backbone(keras.layers.Rescaling(1 / 255)(inputs)))
+        return keras.Model(inputs, keras.layers.Dense(3, "softmax", name="kind")(x))
+
+    model = adapt_user_model(build_model, (32, 32, 3), TASKS[:1])
+    extractor, head = split_at_backbone(model)
+    expected = model.predict_on_batch(pictures())["kind"]
+    found = head.predict_on_batch(extractor.predict_on_batch(pictures()))["kind"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert list(linear_layers(head, TASKS[:1])) == ["kind"]
+    freeze_backbone(model)
+    assert [v.name for v in model.trainable_variables] == ["kernel", "bias"]
 
 
 def test_what_goes_around_the_backbone_is_not_cut():

@@ -112,6 +112,32 @@ def test_a_damaged_file_of_the_cache_is_computed_anew(dataset, empty_cache):
     np.testing.assert_allclose(again.values, first.values, atol=1e-6)
 
 
+def test_who_is_interrupted_finds_what_was_computed_before(dataset, monkeypatch):
+    monkeypatch.setattr(module, "_PART", 30)
+    model, runs = extractor(), []
+    quickest = module.quickest_runtime
+
+    def failing(*arguments):
+        name, run = quickest(*arguments)
+
+        def once(pixels):
+            runs.append(len(pixels))
+            if len(runs) > 6:
+                raise KeyboardInterrupt
+            return run(pixels)
+
+        return module.Runtime(name, once)
+
+    monkeypatch.setattr(module, "quickest_runtime", failing)
+    with pytest.raises(KeyboardInterrupt):
+        compute_features(model, loader(dataset))
+    monkeypatch.setattr(module, "quickest_runtime", quickest)
+    found = compute_features(model, loader(dataset))
+    assert found.computed == 72 - 30
+    whole = compute_features(model, loader(dataset), cache=False)
+    np.testing.assert_allclose(found.values, whole.values, rtol=1e-4, atol=1e-6)
+
+
 def test_pictures_without_digests_are_not_stored(dataset, empty_cache):
     bare = dataclasses.replace(dataset, table=dataset.table.drop_columns("digest"))
     assert compute_features(extractor(), loader(bare)).computed == 72

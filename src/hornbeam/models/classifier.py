@@ -139,7 +139,7 @@ def adapt_user_model(
             given.append(inputs)
         else:
             given.append(keras.layers.Rescaling(1.0, dtype="float32", name="as_float")(inputs))
-    outputs = built(keras.tree.pack_sequence_as(built.input, given))
+    outputs = _inlined(built, keras.tree.pack_sequence_as(built.input, given))
     if not isinstance(outputs, dict):
         listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         if len(listed) != len(targets):
@@ -155,11 +155,31 @@ def adapt_user_model(
                 f"{where} gives logits of shape {found} for '{target.name}'; expected {expected}, "
                 "one per class."
             )
+    used = {layer.name for layer in built.layers}
     logits = {
-        target.name: keras.layers.Identity(dtype="float32", name=target.name)(outputs[target.name])
+        target.name: keras.layers.Identity(
+            dtype="float32", name=f"{target.name}_logits" if target.name in used else target.name
+        )(outputs[target.name])
         for target in targets
     }
     return keras.Model(beside(inputs, numbers), logits, name=built.name)
+
+
+def _inlined(model: keras.Model, inputs: Any) -> Any:
+    """Call a model's layers one by one, so that they are those of the model around it.
+
+    A backbone among them can then be found, frozen and cut off. A model that is no graph of layers is
+    called as one.
+    """
+    import keras
+
+    graph = getattr(model, "_functional", model)  # a Sequential has one inside
+    taken = {"image", "as_float", "features", "standardize"}
+    if not hasattr(graph, "_run_through_graph") or taken & {
+        layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)
+    }:
+        return model(inputs)
+    return graph._run_through_graph(inputs, operation_fn=lambda layer: layer)
 
 
 def freeze_backbone(model: keras.Model) -> None:

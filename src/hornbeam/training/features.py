@@ -25,7 +25,7 @@ from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Batch, Loader
 from hornbeam.data.remote import cache_directory
 from hornbeam.storage import replacing
-from hornbeam.training.extract import quickest_runtime
+from hornbeam.training.extract import Runtime, quickest_runtime
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +34,9 @@ Floats = NDArray[np.float32]
 
 _VERSION = 1
 """Goes up when pictures reach the network otherwise than before; older features are then ignored."""
+
+_PART = 8192
+"""Pictures after which features are stored, so that who is interrupted loses little."""
 
 _LIMIT = 16 * 2**30
 """Bytes of features in the cache, above which those that were not used for longest are removed."""
@@ -82,7 +85,8 @@ def compute_features(
     digests = _digests(dataset)
     shape = tuple(extractor.output_shape[1:])
     values = np.zeros((views, len(dataset), *shape), np.float32)
-    runtime, computed = "the cache", 0
+    runtime: Runtime | None = None
+    computed = 0
     weights = _weights_key(extractor) if digests is not None and cache else ""
     for view in range(views):
         passes = _Views(loader, view)
@@ -90,13 +94,17 @@ def compute_features(
         missing = np.arange(len(dataset))
         if store is not None and digests is not None:
             missing = store.fetch(digests, values[view])
-        if not len(missing):
-            continue
-        runtime = _run(extractor, passes, missing, values[view], threads, processes)
         computed += len(missing)
-        if store is not None and digests is not None:
-            store.add([digests[row] for row in missing], values[view][missing])
-    return Features(values, computed, runtime)
+        with console.progress(f"view {view + 1} of {views}", len(missing)) as advance:
+            for start in range(0, len(missing), _PART):
+                rows = missing[start : start + _PART]
+                batches = passes.of(rows).batches(
+                    0, passes.steps_per_epoch, threads=threads, processes=processes
+                )
+                runtime = _run(extractor, runtime, batches, rows, values[view], threads, advance)
+                if store is not None and digests is not None:
+                    store.add([digests[row] for row in rows], values[view][rows])
+    return Features(values, computed, runtime.name if runtime else "the cache")
 
 
 class FeatureLoader:
@@ -254,22 +262,21 @@ class _Views(Loader):
 
 
 def _run(
-    extractor: keras.Model, views: _Views, rows: NDArray[np.int64], values: Floats, threads: int,
-    processes: int,
-) -> str:  # fmt: skip
-    """Compute the features of some rows; return the name of what computed them."""
-    steps = views.of(rows).steps_per_epoch
-    batches = views.batches(0, steps, threads=threads, processes=processes)
-    runtime = None
-    with console.progress("features", len(rows)) as advance:
-        for step, batch in enumerate(batches):
-            pixels = np.asarray(batch.images)
-            if runtime is None:
-                runtime = quickest_runtime(extractor, pixels, steps, threads)
-            chosen = rows[step * views.batch_size : (step + 1) * views.batch_size]
-            values[chosen] = runtime.run(pixels)[: len(chosen)]
-            advance(len(chosen))
-    return runtime.name if runtime else ""
+    extractor: keras.Model, runtime: Runtime | None, batches: Iterator[Batch], rows: NDArray[np.int64],
+    values: Floats, threads: int, advance: console.Advance,
+) -> Runtime:  # fmt: skip
+    """Compute the features of some rows, whose batches come in order; return what computed them."""
+    done = 0
+    for batch in batches:
+        pixels = np.asarray(batch.images)
+        if runtime is None:
+            runtime = quickest_runtime(extractor, pixels, -(-len(rows) // len(pixels)), threads)
+        chosen = rows[done : done + len(pixels)]
+        values[chosen] = runtime.run(pixels)[: len(chosen)]
+        done += len(chosen)
+        advance(len(chosen))
+    assert runtime is not None
+    return runtime
 
 
 def _size(directory: Path) -> int:
