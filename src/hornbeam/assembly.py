@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -124,39 +125,53 @@ def build_model(
             network=architecture.name if architecture else None,
         )  # fmt: skip
         summary.tell(restored, file)
-    freezing.choose_trained(model, options)
+    # What --finetune trains after the head is freed when the head is cut off.
+    first = options.model_copy(update={"trainable": ()}) if options.finetune else options
+    freezing.choose_trained(model, first)
     return model
 
 
 def cut_model(
-    options: TrainOptions, model: keras.Model
-) -> tuple[TrainOptions, tuple[keras.Model, keras.Model] | None]:
+    options: TrainOptions, model: keras.Model, dataset: Dataset
+) -> tuple[keras.Model, keras.Model] | None:
     """Divide a model with a frozen backbone into what is computed once and the head, if wanted.
 
-    Where that is not possible, the head is trained behind the backbone. Returned are the options too,
-    which then say so. Where more than the head is trained afterwards, it no longer is frozen.
+    Where that is not possible and nobody insists, the head is trained behind the backbone.
+
+    Raises:
+        ConfigError: it is not possible, and an option insists.
     """
-    from hornbeam.models import cut, freezing, top
+    from hornbeam.models import cut
 
     if options.freeze != "backbone" or options.precompute == "off":
-        return options, None
+        return None
     parts = cut.split_at_backbone(model)
     if parts is None:
-        if options.precompute == "on":
-            raise ConfigError(
-                "--precompute on: nothing but the pixels may reach the head, and all through one layer "
-                "named 'backbone'; leave it out."
-            )
-        changes = {"precompute": "off", "finetune": False}
-        return options.model_copy(update=changes).planned(1), None
-    if options.finetune:
-        freezing.make_trainable(model)
-        scoped = options.trainable or options.lr_mult or options.layer_decay < 1
-        if scoped:
-            freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
-        else:
-            freezing.train_only(model, top.top_paths(model, options.batch_norm == "train"))
-    return options, parts
+        reason = (
+            "more than the pixels reach the head, or not all through one layer named 'backbone'"
+        )
+    else:
+        values = options.precompute_views * len(dataset) * math.prod(parts[0].output_shape[1:])
+        needed, there = 4 * values / 2**30, backend.memory() / 2**30
+        if needed <= there / 2:
+            return parts
+        reason = f"its features would take {needed:.1f} GiB of the {there:.1f} GiB of memory"
+    if options.precompute == "on" or options.finetune:
+        insisting = "--precompute on" if options.precompute == "on" else "--finetune"
+        raise ConfigError(f"{insisting}: the backbone cannot run once for all, as {reason}.")
+    console.say(f"The backbone runs in every epoch, as {reason}.")
+    return None
+
+
+def free_top(options: TrainOptions, model: keras.Model) -> None:
+    """Let train what follows the head: what the options say, else the backbone's last stage."""
+    from hornbeam.models import freezing, top
+
+    freezing.make_trainable(model)
+    if options.trainable or options.lr_mult or options.layer_decay < 1:
+        freezing.choose_trained(model, options.model_copy(update={"freeze": "none"}))
+    else:
+        freezing.train_only(model, top.top_paths(model, options.batch_norm == "train"))
 
 
 def train_head(

@@ -697,15 +697,20 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             self.freeze == "auto" and self.weights != "none" and (not scoped or bool(self.finetune))
         )
 
-    def planned(self, pictures: int) -> Self:
+    def planned(self, pictures: int, apart: bool = True) -> Self:
         """Return resolved options with what depends on the number of training pictures filled in.
 
         Without epochs and steps nothing is left to train in steps: the head is solved.
+
+        Args:
+            pictures: of training.
+            apart: whether the head can be trained apart from the frozen backbone.
         """
         frozen = self.freeze == "backbone"
         finetune = pictures >= FINETUNE_FROM if self.finetune is None else self.finetune
+        finetune = finetune and (apart or not frozen)
         asked = self.epochs or self.steps
-        precompute, epochs = self.precompute, self.epochs
+        precompute, epochs = self.precompute if apart else "off", self.epochs
         if frozen and not finetune:
             # Who asks for epochs wants to see the pictures varied, each time.
             precompute = "off" if asked and precompute == "auto" else precompute

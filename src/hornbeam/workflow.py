@@ -183,13 +183,17 @@ def train(options: TrainOptions) -> Run:
     options, architecture, recipe = assembly.begin(options)
     threads = options.threads or backend.cores()
     dataset = assembly.open_dataset(options, recipe)
-    options = options.planned(len(dataset.where(TRAIN)))
 
     # The network. From here on Keras is imported.
     options = assembly.with_size_and_precision(options, architecture)
     listed = dataset
     model = assembly.build_model(options, architecture, recipe, listed, options.precision)
-    options, parts = assembly.cut_model(options, model)
+    parts = assembly.cut_model(options, model, dataset)
+    options = options.planned(len(dataset.where(TRAIN)), apart=parts is not None)
+    if options.precompute == "off":
+        parts = None
+    if options.finetune:
+        assembly.free_top(options, model)
 
     # Each picture is read once. This takes longest of all checks, so it comes last.
     skipped: dict[str, str] = {}

@@ -69,12 +69,12 @@ def metrics(run):
 
 
 @pytest.fixture(scope="module")
-def retrain(hornbeam, trained, shapes, tmp_path_factory):
+def retrain(hornbeam_here, trained, shapes, tmp_path_factory):
     """Train on `shapes` from the weights of the run `trained`."""
 
     def run(*words, backend="tensorflow"):
         path = tmp_path_factory.mktemp("retrained") / "run"
-        done = hornbeam(
+        done = hornbeam_here(
             "train", shapes, "--run", path, "--weights", trained / "model.keras", "--model", "compact",
             "--image-size", 32, "--batch-size", 8, *words, backend=backend,
         )  # fmt: skip
@@ -170,9 +170,23 @@ def test_mixed_pictures_follow_a_head_that_was_solved_on_whole_ones(retrain):
     assert len(metrics(run)) == 2
 
 
-def test_the_run_can_be_repeated_from_its_configuration(retrain, hornbeam, tmp_path):
+def test_the_run_can_be_repeated_from_its_configuration(retrain, hornbeam_here, tmp_path):
     _, run = retrain()
     again = tmp_path / "again"
-    done = hornbeam("train", "--config", run / "config.yaml", "--run", again)
+    done = hornbeam_here("train", "--config", run / "config.yaml", "--run", again)
     assert done.code == 0, done.err
     np.testing.assert_array_equal(answers(run), answers(again))
+
+
+def test_finetuning_trains_what_is_named_after_the_head(retrain, trained):
+    done, run = retrain("--finetune", "--epochs", 1, "--trainable", "stage4_block1_b_conv/.*")
+    assert done.code == 0, done.err
+    before = keras.saving.load_model(trained / "model.keras", compile=False).get_layer("backbone")
+    last = keras.saving.load_model(run / "model.keras", compile=False)
+    last.load_weights(run / "checkpoints" / "last" / "model.weights.h5")
+    changed = [
+        layer.name for layer in last.get_layer("backbone").layers
+        if any((a != b).any() for a, b in zip(
+            layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True))
+    ]  # fmt: skip
+    assert changed == ["stage4_block1_b_conv"]
