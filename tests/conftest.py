@@ -1,10 +1,7 @@
-"""Small real pictures, made once a session, and the real command line as a subprocess."""
+"""Small real pictures, made once a session, and the real command line, here or as a subprocess."""
 
 import os
 import signal
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 # Before Keras is imported anywhere: tests in this process run on one backend, the others in
@@ -14,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+from command_line import run_here, run_outside
 from PIL import Image
 
 from hornbeam.data.sample import draw_sample
@@ -29,39 +27,16 @@ def own_cache(tmp_path_factory):
         yield
 
 
-@dataclass
-class Finished:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def sentence(self) -> str:
-        """The one line on stderr, after a check that there is one and no traceback."""
-        lines = [line for line in self.err.splitlines() if line.strip()]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
-
-
 @pytest.fixture(scope="session")
 def hornbeam():
     """Run `hornbeam …` as a user does; returns exit code and output."""
+    return run_outside
 
-    def run(*words, cwd=None, backend="tensorflow", **environment) -> Finished:
-        full = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-        done = subprocess.run(
-            [sys.executable, "-m", "hornbeam", *map(str, words)],
-            cwd=cwd, env=full, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        # TensorFlow's C++ writes before its log level is read; that is not ours.
-        err = "\n".join(
-            line for line in done.stderr.splitlines()
-            if not line.startswith(("WARNING: All log messages", "I0000", "W0000", "E0000", "To enable"))
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, err)
 
-    return run
+@pytest.fixture(scope="session")
+def hornbeam_here():
+    """The same in this process, which is quicker, and where a warning is an error."""
+    return run_here
 
 
 @pytest.fixture(scope="session")

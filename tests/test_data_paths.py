@@ -7,7 +7,6 @@ TensorFlow costs seconds; what depends on the backend or on worker processes is 
 import contextlib
 import csv
 import http.server
-import io
 import json
 import socket
 import struct
@@ -21,23 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Finished
+from command_line import run_here as here
 from PIL import Image
 
-from hornbeam import cli
 from hornbeam.data.loader import Loader
 from hornbeam.runs import Run
 
 QUICK = ("--epochs", 1, "--batch-size", 8, "--image-size", 32)
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200)}
-
-
-def here(*words) -> Finished:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main([str(word) for word in words])
-    return Finished(code, out.getvalue(), err.getvalue())
 
 
 def well(*words) -> str:

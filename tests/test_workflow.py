@@ -95,8 +95,8 @@ def test_checkpoints_load_with_plain_keras(trained):
     assert steps <= {"step-00000008", "step-00000016"}
 
 
-def test_the_saved_configuration_repeats_the_run(hornbeam, trained, tmp_path):
-    done = hornbeam("train", "--config", trained / "config.yaml", "--run", tmp_path / "again")
+def test_the_saved_configuration_repeats_the_run(hornbeam_here, trained, tmp_path):
+    done = hornbeam_here("train", "--config", trained / "config.yaml", "--run", tmp_path / "again")
     assert done.code == 0, done.err
     first, second = ([{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")}
                       for row in read_csv(run / "metrics.csv")]
@@ -105,7 +105,7 @@ def test_the_saved_configuration_repeats_the_run(hornbeam, trained, tmp_path):
 
 
 def test_an_existing_run_is_refused_and_replaced_only_on_request(
-    hornbeam, trained, shapes, tmp_path
+    hornbeam_here, trained, shapes, tmp_path
 ):
     import shutil
 
@@ -113,11 +113,11 @@ def test_an_existing_run_is_refused_and_replaced_only_on_request(
     shutil.copytree(trained, run, symlinks=True)
     before = (run / "metrics.csv").read_text()
     words = ("train", shapes, "--run", run, "--image-size", 32, "--steps", 1)
-    done = hornbeam(*words)
+    done = hornbeam_here(*words)
     assert done.code == 2
     assert "--overwrite" in done.sentence
     assert (run / "metrics.csv").read_text() == before
-    assert hornbeam(*words, "--overwrite").code == 0
+    assert hornbeam_here(*words, "--overwrite").code == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 1
 
 
@@ -167,8 +167,10 @@ def test_a_run_of_one_backend_answers_alike_on_the_other(hornbeam, trained, shap
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_and_leaves_a_float32_model(hornbeam, shapes, tmp_path, precision):
-    done = hornbeam("train", shapes, "--run", tmp_path / "run", "--image-size", 32, "--steps", 3,
+def test_mixed_precision_trains_and_leaves_a_float32_model(
+    hornbeam_here, shapes, tmp_path, precision
+):
+    done = hornbeam_here("train", shapes, "--run", tmp_path / "run", "--image-size", 32, "--steps", 3,
                     "--precision", precision)  # fmt: skip
     assert done.code == 0, done.err
     assert f"; {precision} on" in done.out
@@ -200,7 +202,7 @@ def test_a_recipes_model_goes_the_whole_way(hornbeam, shapes, tmp_path):
     assert done.code == 0, done.err
 
 
-def test_bad_pictures_are_an_error_or_counted(hornbeam, shapes, tmp_path):
+def test_bad_pictures_are_an_error_or_counted(hornbeam_here, shapes, tmp_path):
     import shutil
 
     root = tmp_path / "pictures"
@@ -208,11 +210,11 @@ def test_bad_pictures_are_an_error_or_counted(hornbeam, shapes, tmp_path):
     victim = next((root / "star").glob("*.png"))
     victim.write_bytes(victim.read_bytes()[:200])
     words = ("train", root, "--run", tmp_path / "run", "--steps", 1, "--image-size", 32)
-    done = hornbeam(*words)
+    done = hornbeam_here(*words)
     assert done.code == 1
     assert str(victim) in done.sentence
     assert not (tmp_path / "run").exists()
-    done = hornbeam(*words, "--on-bad", "skip")
+    done = hornbeam_here(*words, "--on-bad", "skip")
     assert done.code == 0, done.err
     assert "1 bad picture was skipped" in done.err
     assert list(json.loads((tmp_path / "run" / "dataset.json").read_text())["skipped"]) == [
@@ -220,47 +222,47 @@ def test_bad_pictures_are_an_error_or_counted(hornbeam, shapes, tmp_path):
     ]
 
 
-def test_evaluate_reads_the_held_out_or_another_folder(hornbeam, trained, shapes, folders):
-    done = hornbeam("evaluate", trained)
+def test_evaluate_reads_the_held_out_or_another_folder(hornbeam_here, trained, shapes, folders):
+    done = hornbeam_here("evaluate", trained)
     assert done.code == 0, done.err
     assert f"With {HELD_OUT} pictures, the true accuracy lies between" in done.out
-    done = hornbeam("evaluate", trained, shapes)
+    done = hornbeam_here("evaluate", trained, shapes)
     assert "With 72 pictures" in done.out
-    done = hornbeam("evaluate", trained, folders({"starr/1.jpg": 1}))
+    done = hornbeam_here("evaluate", trained, folders({"starr/1.jpg": 1}))
     assert done.code == 1
     assert "class 'starr' that the model does not know" in done.sentence
     assert "Did you mean 'star'?" in done.sentence
-    assert hornbeam("evaluate", trained).code == 0  # put its own predictions back
+    assert hornbeam_here("evaluate", trained).code == 0  # put its own predictions back
 
 
-def test_evaluate_prefers_the_test_pictures(hornbeam, shapes, tmp_path):
+def test_evaluate_prefers_the_test_pictures(hornbeam_here, shapes, tmp_path):
     import shutil
 
     for part in ("train", "val", "test"):
         shutil.copytree(shapes, tmp_path / "pictures" / part)
     run = tmp_path / "run"
     assert (
-        hornbeam(
+        hornbeam_here(
             "train", tmp_path / "pictures", "--run", run, "--steps", 1, "--image-size", 32
         ).code
         == 0
     )
-    hornbeam("evaluate", run)
+    hornbeam_here("evaluate", run)
     assert set(pq.read_table(run / "predictions.parquet")["split"].to_pylist()) == {"test"}
-    done = hornbeam("evaluate", run, "--split", "validation")
+    done = hornbeam_here("evaluate", run, "--split", "validation")
     assert done.code == 0
     assert set(pq.read_table(run / "predictions.parquet")["split"].to_pylist()) == {"validation"}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
-def test_predictions_go_to_a_file(hornbeam, trained, shapes, folders, tmp_path, suffix):
+def test_predictions_go_to_a_file(hornbeam_here, trained, shapes, folders, tmp_path, suffix):
     root = folders({"good.png": 9, "bad.jpg": b"x"})
     out = tmp_path / f"answers.{suffix}"
-    done = hornbeam("predict", trained, root, shapes / "star", "--out", out, "--top", 2)
+    done = hornbeam_here("predict", trained, root, shapes / "star", "--out", out, "--top", 2)
     assert done.code == 1
     assert "bad.jpg" in done.sentence
     assert not out.exists()
-    done = hornbeam(
+    done = hornbeam_here(
         "predict", trained, root, shapes / "star", "--out", out, "--top", 2, "--on-bad", "skip"
     )
     assert done.code == 0, done.err
@@ -281,17 +283,19 @@ def test_predictions_go_to_a_file(hornbeam, trained, shapes, folders, tmp_path, 
     assert float(rows[0]["label_1_probability"]) >= float(rows[0]["label_2_probability"])
 
 
-def test_predict_prints_the_answers(hornbeam, trained, shapes):
+def test_predict_prints_the_answers(hornbeam_here, trained, shapes):
     picture = next((shapes / "star").iterdir())
-    done = hornbeam("predict", trained, picture, "--top", 3)
+    done = hornbeam_here("predict", trained, picture, "--top", 3)
     assert done.code == 0
     line = next(line for line in done.out.splitlines() if picture.name in line)
     assert line.count("%") == 3
 
 
-def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(hornbeam, trained, tmp_path):
+def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(
+    hornbeam_here, trained, tmp_path
+):
     out = tmp_path / "out"
-    done = hornbeam("export", trained, "--format", "keras,h5", "--out", out)
+    done = hornbeam_here("export", trained, "--format", "keras,h5", "--out", out)
     assert done.code == 0, done.err
     bundle = json.loads((out / "bundle.json").read_text())
     run = Run.open(trained)
@@ -307,7 +311,7 @@ def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(hornbeam, 
         answers = model.predict_on_batch(loader.batch(0).images)
         found = answers["label"] if isinstance(answers, dict) else answers
         np.testing.assert_allclose(np.asarray(found).reshape(HELD_OUT, 6), expected, atol=1e-4)
-    done = hornbeam("export", trained, "--out", out)
+    done = hornbeam_here("export", trained, "--out", out)
     assert done.code == 2
     assert "--overwrite" in done.sentence
 
@@ -343,13 +347,13 @@ def test_an_artifact_that_answers_otherwise_is_refused_with_code_3(trained, tmp_
         (lambda run: (run / "config.yaml").write_text("["), "config.yaml cannot be read"),
     ],
 )
-def test_a_damaged_run_is_named(hornbeam, trained, shapes, tmp_path, damage, words):
+def test_a_damaged_run_is_named(hornbeam_here, trained, shapes, tmp_path, damage, words):
     import shutil
 
     run = tmp_path / "run"
     shutil.copytree(trained, run, symlinks=True)
     damage(run)
-    done = hornbeam("predict", run, shapes / "star")
+    done = hornbeam_here("predict", run, shapes / "star")
     assert done.code == 1
     assert words in done.sentence
 

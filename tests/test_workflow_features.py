@@ -54,10 +54,10 @@ def accuracy(run, task="kind"):
 
 
 @pytest.fixture(scope="module")
-def both(hornbeam, noise, tmp_path_factory):
+def both(hornbeam_here, noise, tmp_path_factory):
     """A run of the zoo's network with two tasks and two columns."""
     run = tmp_path_factory.mktemp("runs") / "both"
-    done = hornbeam(
+    done = hornbeam_here(
         "train", noise / "m.csv", "--run", run, *TRAINING, "--label-columns", "kind,colour",
         "--feature-columns", "weight,age", "--loss-weights", "kind=1,colour=0.5",
     )  # fmt: skip
@@ -70,8 +70,8 @@ def test_columns_decide_what_pixels_cannot(both):
     assert accuracy(both, "colour") >= 0.9
 
 
-def test_without_the_column_it_is_a_coin(hornbeam, noise, tmp_path):
-    done = hornbeam("train", noise / "m.csv", "--run", tmp_path / "run", *TRAINING, "--label-columns", "kind")  # fmt: skip
+def test_without_the_column_it_is_a_coin(hornbeam_here, noise, tmp_path):
+    done = hornbeam_here("train", noise / "m.csv", "--run", tmp_path / "run", *TRAINING, "--label-columns", "kind")  # fmt: skip
     assert done.code == 0, done.err
     assert 0.2 < accuracy(tmp_path / "run") < 0.85  # 24 pictures: 0.5 but for chance and choice
 
@@ -94,7 +94,7 @@ def test_pictures_without_a_label_of_a_task_do_not_count_for_it(both, noise):
     assert best == pytest.approx(accuracy(both, "colour"), abs=1e-6)
 
 
-def test_evaluate_finds_the_columns_of_the_run(hornbeam, both, noise, tmp_path):
+def test_evaluate_finds_the_columns_of_the_run(hornbeam_here, both, noise, tmp_path):
     rows = read(noise / "m.csv")
     # Other columns between them, in another order.
     moved = [{"age": r["age"], "note": "x", "weight": r["weight"], **r} for r in rows]
@@ -102,23 +102,23 @@ def test_evaluate_finds_the_columns_of_the_run(hornbeam, both, noise, tmp_path):
         row["path"] = str(noise / row["path"])
         del row["split"]
     other = write(tmp_path / "other.csv", moved)
-    done = hornbeam("evaluate", both, other, "--allow-outside", "--tta", 3)
+    done = hornbeam_here("evaluate", both, other, "--allow-outside", "--tta", 3)
     assert done.code == 0, done.err
     assert accuracy(both) >= 0.9
     assert pq.read_table(both / "predictions.parquet").num_rows == COUNT
-    done = hornbeam("evaluate", both)
+    done = hornbeam_here("evaluate", both)
     assert done.code == 0, done.err
     assert accuracy(both) >= 0.9
 
 
-def test_predict_takes_a_manifest_with_the_columns(hornbeam, both, noise, tmp_path):
+def test_predict_takes_a_manifest_with_the_columns(hornbeam_here, both, noise, tmp_path):
     rows = read(noise / "m.csv")[:6]
     # One picture with the numbers of old and young: the answer follows the numbers, rows their order.
     asked = [
         {"age": age, "path": r["path"], "weight": r["weight"]} for r in rows for age in (70, 30)
     ]
     manifest = write(noise / "ask.csv", asked)
-    done = hornbeam("predict", both, manifest, "--out", tmp_path / "answers.csv")
+    done = hornbeam_here("predict", both, manifest, "--out", tmp_path / "answers.csv")
     assert done.code == 0, done.err
     answers = read(tmp_path / "answers.csv")
     assert [row["path"] for row in answers] == [row["path"] for row in asked]
@@ -137,15 +137,15 @@ def test_predict_takes_a_manifest_with_the_columns(hornbeam, both, noise, tmp_pa
         (("evaluate", "{run}", "{noise}/m.csv", "--feature-columns", "kind"), "the model takes weight, age"),
     ],
 )  # fmt: skip
-def test_a_model_that_lacks_its_columns_says_so(hornbeam, both, noise, words, sentence):
+def test_a_model_that_lacks_its_columns_says_so(hornbeam_here, both, noise, words, sentence):
     write(noise / "short.csv", [{"path": "000.png", "kind": "old", "colour": "red", "age": 70}])
-    done = hornbeam(*(str(word).format(run=both, noise=noise) for word in words))
+    done = hornbeam_here(*(str(word).format(run=both, noise=noise) for word in words))
     assert done.code == 2
     assert sentence in done.sentence
 
 
-def test_exports_take_the_raw_columns_too(hornbeam, both, noise, tmp_path):
-    done = hornbeam("export", both, "--format", "keras,h5", "--out", tmp_path)
+def test_exports_take_the_raw_columns_too(hornbeam_here, both, noise, tmp_path):
+    done = hornbeam_here("export", both, "--format", "keras,h5", "--out", tmp_path)
     assert done.code == 0, done.err
     bundle = json.loads((tmp_path / "bundle.json").read_text())
     assert bundle["features"]["columns"] == ["weight", "age"]
@@ -174,24 +174,24 @@ def build_model(input_shape, targets, features):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_recipe_takes_columns_on_each_backend(hornbeam, noise, tmp_path, backend):
+def test_a_recipe_takes_columns_on_each_backend(hornbeam_here, noise, tmp_path, backend):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(RECIPE)
     run = tmp_path / "run"
-    done = hornbeam(
+    done = hornbeam_here(
         "train", noise / "m.csv", "--run", run, *TRAINING, "--label-columns", "kind",
         "--feature-columns", "age", "--recipe", recipe, "--processes", 1, backend=backend,
     )  # fmt: skip
     assert done.code == 0, done.err
     assert accuracy(run) >= 0.9
-    done = hornbeam("evaluate", run, "--tta", 2, backend=backend)
+    done = hornbeam_here("evaluate", run, "--tta", 2, backend=backend)
     assert done.code == 0, done.err
     assert accuracy(run) >= 0.9
 
 
-def test_columns_are_mixed_with_their_pictures(hornbeam, noise, tmp_path):
+def test_columns_are_mixed_with_their_pictures(hornbeam_here, noise, tmp_path):
     run = tmp_path / "run"
-    done = hornbeam(
+    done = hornbeam_here(
         "train", noise / "m.csv", "--run", run, *TRAINING, "--label-columns", "kind,colour",
         "--feature-columns", "age,weight", "--mixup", 0.2, "--subset", 60,
     )  # fmt: skip
@@ -201,32 +201,32 @@ def test_columns_are_mixed_with_their_pictures(hornbeam, noise, tmp_path):
     assert accuracy(run, "colour") >= 0.9
 
 
-def test_shards_and_splits_carry_the_columns(hornbeam, noise, tmp_path):
+def test_shards_and_splits_carry_the_columns(hornbeam_here, noise, tmp_path):
     columns = ("--label-columns", "kind,colour", "--feature-columns", "age,weight")
     manifest = noise / "divided.csv"
-    done = hornbeam("split", noise / "m.csv", "--out", manifest, *columns, "--near", -1)
+    done = hornbeam_here("split", noise / "m.csv", "--out", manifest, *columns, "--near", -1)
     assert done.code == 0, done.err
     assert "--feature-columns age,weight" in done.out.replace("\n", " ")
     ages = {row["path"]: float(row["age"]) for row in read(noise / "m.csv")}
     for row in read(manifest):
         assert float(row["age"]) == pytest.approx(ages[row["path"]], rel=1e-6)
-    done = hornbeam("prepare", noise / "m.csv", tmp_path / "shards", *columns, "--shards", 2)
+    done = hornbeam_here("prepare", noise / "m.csv", tmp_path / "shards", *columns, "--shards", 2)
     assert done.code == 0, done.err
     run = tmp_path / "run"
-    done = hornbeam(
+    done = hornbeam_here(
         "train", tmp_path / "shards", "--run", run, *TRAINING, "--feature-columns", "weight,age"
     )
     assert done.code == 0, done.err
     assert accuracy(run) >= 0.9
     assert json.loads((run / "dataset.json").read_text())["features"] == ["weight", "age"]
-    done = hornbeam("evaluate", run, noise / "m.csv")
+    done = hornbeam_here("evaluate", run, noise / "m.csv")
     assert done.code == 0, done.err
     assert accuracy(run) >= 0.9
 
 
-def test_records_hold_the_numbers_as_floats(hornbeam, noise, tmp_path):
+def test_records_hold_the_numbers_as_floats(hornbeam_here, noise, tmp_path):
     tf = pytest.importorskip("tensorflow", reason="its reader is the reference")
-    done = hornbeam(
+    done = hornbeam_here(
         "prepare", noise / "m.csv", tmp_path / "s", "--label-columns", "kind,colour",
         "--feature-columns", "age,weight", "--shards", 1,
     )  # fmt: skip
