@@ -181,7 +181,10 @@ def test_bad_folders_are_answered_in_one_sentence(
     [
         ("def build_model(input_shape, targets)\n    pass", "recipe.py, line 1: SyntaxError"),
         ("import keras\n\nkeras.layers.Dens(3)", "recipe.py, line 3: AttributeError"),
-        ("def build_modle(a, b): ...", "defines none of build_model(input_shape, targets, features)"),
+        (
+            "def build_modle(a, b): ...",
+            "defines none of build_model(input_shape, targets, features)",
+        ),
     ],
 )
 def test_a_broken_recipe_is_named_with_its_line(hornbeam, shapes, tmp_path, text, words):
@@ -217,7 +220,7 @@ def test_imagenet_weights_in_keras_cache_need_no_network(hornbeam, shapes, pretr
         pretrained / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", models
     )
     done = hornbeam("train", shapes, "--weights", "imagenet", "--steps", 1, "--run", tmp_path / "run",
-                    "--image-size", 224, "-b", 2, KERAS_HOME=str(tmp_path / "keras"))  # fmt: skip
+                    "--image-size", 224, "-b", 2, "--subset", 6, KERAS_HOME=str(tmp_path / "keras"))  # fmt: skip
     assert done.code == 0, done.err
     assert "mobilenet_v2 at 224x224" in done.out
 
@@ -261,7 +264,7 @@ def test_a_limit_on_file_sizes_while_training_is_one_sentence(shapes, tmp_path):
 
     done = subprocess.run(
         [sys.executable, "-m", "hornbeam", "train", str(shapes), "--run", str(tmp_path / "run"),
-         "--image-size", "32", "--steps", "2"],
+         "--image-size", "32", "--steps", "1"],
         capture_output=True, text=True, check=False, preexec_fn=limit, timeout=200,
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
     )  # fmt: skip

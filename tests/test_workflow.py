@@ -121,9 +121,10 @@ def test_an_existing_run_is_refused_and_replaced_only_on_request(
     assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 1
 
 
-def test_runs_without_a_name_are_numbered(hornbeam, shapes, tmp_path):
+def test_runs_without_a_name_are_numbered(hornbeam_here, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        done = hornbeam("train", shapes, "--steps", 1, "--image-size", 32, cwd=tmp_path)
+        done = hornbeam_here("train", shapes, "--steps", 1, "--image-size", 32)
         assert done.code == 0, done.err
         assert f"runs/shapes-{number}/report.html" in done.out
 
