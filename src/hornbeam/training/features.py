@@ -49,12 +49,12 @@ class Features:
     Attributes:
         values: float32 `[views, pictures, …]`; view 0 is the picture as it is.
         computed: how many of them were not in the cache, views counted singly.
-        runtime: what computed them.
+        runtime: what computed them, or was to; `None` if all came from the cache.
     """
 
     values: Floats
     computed: int
-    runtime: str
+    runtime: Runtime | None
 
 
 def compute_features(
@@ -66,6 +66,7 @@ def compute_features(
     threads: int = 1,
     processes: int = 0,
     cache: bool = True,
+    runtime: Runtime | None = None,
 ) -> Features:
     """Run a network over every picture of a loader's dataset, or take what an earlier run stored.
 
@@ -80,12 +81,12 @@ def compute_features(
         threads: pictures decoded at a time.
         processes: processes that decode; 0 = threads of this one.
         cache: store the features, where the pictures' digests are known.
+        runtime: of an earlier call with the same network and size of batches; else the quickest.
     """
     dataset = loader.dataset
     digests = _digests(dataset)
     shape = tuple(extractor.output_shape[1:])
     values = np.zeros((views, len(dataset), *shape), np.float32)
-    runtime: Runtime | None = None
     computed = 0
     weights = _weights_key(extractor) if digests is not None and cache else ""
     for view in range(views):
@@ -104,7 +105,7 @@ def compute_features(
                 runtime = _run(extractor, runtime, batches, rows, values[view], threads, advance)
                 if store is not None and digests is not None:
                     store.add([digests[row] for row in rows], values[view][rows])
-    return Features(values, computed, runtime.name if runtime else "the cache")
+    return Features(values, computed, runtime)
 
 
 class FeatureLoader:

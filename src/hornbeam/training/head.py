@@ -80,7 +80,7 @@ def train_head(
     tasks = training.dataset.tasks
     made: dict[str, Any] = {"recipe": recipe, "threads": threads, "processes": options.processes}
     learnt = compute_features(extractor, training, views=options.precompute_views, **made)
-    judged = compute_features(extractor, validation, **made)
+    judged = compute_features(extractor, validation, runtime=learnt.runtime, **made)
     console.say(_computed(learnt, judged, time.perf_counter() - start))
     asked = not options.finetune and (options.epochs or options.steps)
     layers = None if own_loss or asked else linear_layers(head, tasks)
@@ -110,8 +110,8 @@ def _computed(learnt: Features, judged: Features, seconds: float) -> str:
     if not computed:
         return f"The backbone need not run: what it gave was kept, for all {pictures} pictures."
     what = "pictures" if len(learnt.values) == 1 else "views of pictures"
-    runtime = learnt.runtime if learnt.computed else judged.runtime
-    return f"The backbone ran over {computed} {what} in {seconds:.0f} s ({runtime})."
+    assert judged.runtime is not None  # at the latest then something ran
+    return f"The backbone ran over {computed} {what} in {seconds:.0f} s ({judged.runtime.name})."
 
 
 def _solvable(
