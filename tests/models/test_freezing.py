@@ -152,9 +152,13 @@ def test_a_pattern_without_effect_is_an_error(options, message):
 
 def test_factors_are_those_of_the_first_pattern_times_the_decay_of_the_block():
     model = compact()
-    options = TrainOptions(
-        data="x", lr_mult="backbone/stage4_block1.*=0.5,backbone/stage1.*=0", layer_decay=0.8
-    ).resolved().planned(1000)
+    options = (
+        TrainOptions(
+            data="x", lr_mult="backbone/stage4_block1.*=0.5,backbone/stage1.*=0", layer_decay=0.8
+        )
+        .resolved()
+        .planned(1000)
+    )
     choose_trained(model, options)
     factors = rate_factors(model, options)
     assert factors["head/label/kernel"] == 1
