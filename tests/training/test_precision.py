@@ -7,9 +7,12 @@ import pytest
 from hornbeam import backend
 from hornbeam.config import TrainOptions
 from hornbeam.data import sources
+from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
 from hornbeam.errors import ConfigError
 from hornbeam.training import precision
+from hornbeam.training.fit import compile_classifier
+from hornbeam.training.objective import losses_of, metrics_of
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,15 @@ def network():
     return keras.Model(inputs, {"label": keras.layers.Dense(6)(x)})
 
 
+TASKS = (Task("label", tuple("abcdef")),)
+
+
 def compiled(model, optimizer=None):
-    loss = {"label": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    model.compile(optimizer=optimizer or "sgd", loss=loss, jit_compile=False)
+    """Compile as `train` does."""
+    options = TrainOptions(data="d").resolved()
+    losses = losses_of(TASKS, options, {}, 72)
+    optimizer = optimizer or keras.optimizers.SGD()
+    compile_classifier(model, optimizer, losses, metrics_of(TASKS, losses))
     return model
 
 
@@ -93,8 +102,27 @@ def test_bfloat16_is_chosen_only_where_it_is_clearly_quicker(loader, monkeypatch
 
     monkeypatch.setattr(precision, "graph_bfloat16", Block)
     monkeypatch.setattr(precision.keras.models, "clone_model", lambda _: Timed())
-    found, _ = precision.quickest_precision(None, lambda *_: None, loader, steps=10)
+    found, _ = precision.quickest_precision(network(), lambda *_: None, loader, steps=10)
     assert found == chosen
+
+
+class Uncopied(keras.layers.Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def test_a_network_that_cannot_be_copied_stays_in_float32_and_says_so(loader, monkeypatch):
+    monkeypatch.setattr(precision, "_WORTH", 1)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Uncopied(lambda x: x)(inputs))
+    model = compiled(keras.Model(inputs, {"label": keras.layers.Dense(6)(x)}))
+    found, said = precision.quickest_precision(model, compiled, loader, steps=10)
+    assert found == "float32"
+    assert "bfloat16 was not tried" in said
 
 
 def test_a_short_training_is_not_worth_trying(loader, monkeypatch):

@@ -44,9 +44,15 @@ def quickest_precision(
     if steps < _WORTH:
         return "float32", ""
     try:
-        copy = keras.models.clone_model(model)
-    except (TypeError, ValueError):  # layers of one's own that cannot be copied
-        return "float32", ""
+        # Of a compiled model Keras copies the losses too, which cannot be made of their configuration.
+        copy = keras.models.clone_model(keras.Model(model.input, model.output))
+    except (
+        TypeError,
+        ValueError,
+        NotImplementedError,
+    ) as error:  # layers of one's own that cannot be copied
+        reason = str(error).strip().partition("\n")[0]
+        return "float32", f"Precision: float32; bfloat16 was not tried ({reason})"
     compile_model(copy, keras.optimizers.Adam())
     batch = loader.batch(0)
     seconds: dict[bool, list[float]] = {False: [], True: []}
