@@ -63,10 +63,18 @@ bench-pictures: $(READY) $(PEERS)/.ready
 	$(BIN)/python benchmarks/loading.py --pictures $(PICTURES) --torch-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/shards.py --pictures $(PICTURES)
 	$(BIN)/python benchmarks/check.py --pictures $(PICTURES) --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/step.py --torch-python $(PEERS)/bin/python
+ifdef WEIGHTS
+	$(BIN)/python benchmarks/transfer.py --pictures $(PICTURES) --weights $(WEIGHTS)
+else
+	@echo "WEIGHTS=file of MobileNetV2 without top measures transfer learning as well."
+endif
 
 $(PEERS)/.ready:
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet torch==2.13.0 cleanvision==0.3.7
+	$(PEERS)/bin/pip install --quiet torch==2.13.0 cleanvision==0.3.7 numpy pillow pyyaml safetensors \
+		huggingface_hub
+	$(PEERS)/bin/pip install --quiet --no-deps timm==1.0.31
 	@touch $@
 
 clean:
