@@ -183,18 +183,17 @@ def train_head(
     recipe: Recipe,
 ) -> tuple[dict[str, float], float]:
     """Train the head of a classifier on what its backbone gives for each picture."""
-    from hornbeam.training.head import train_head
+    from hornbeam.training import head
     from hornbeam.training.objective import class_factors
 
-    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
-    return train_head(
+    return head.train_head(
         parts, training, validation, options,
         lambda model, optimizer, mixes: compile_model(model, optimizer, options, dataset, recipe, mixes),
         class_weights=class_factors(
-            dataset.tasks, options.class_weights, counts, len(training.dataset)
+            dataset.tasks, options.class_weights, _counts(dataset), len(training.dataset)
         ),
         own_loss=recipe.make("loss") is not None,
-        recipe=recipe.path.read_text() if recipe.path else "",
+        recipe=recipe.path.read_text(encoding="utf-8") if recipe.path else "",
         threads=options.threads or backend.cores(),
     )  # fmt: skip
 
@@ -211,9 +210,8 @@ def compile_model(
     from hornbeam.training.fit import compile_classifier
     from hornbeam.training.objective import losses_of, metrics_of
 
-    counts = {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}
     losses = losses_of(
-        dataset.tasks, options, counts, len(dataset.where(TRAIN)), mixes=mixes,
+        dataset.tasks, options, _counts(dataset), len(dataset.where(TRAIN)), mixes=mixes,
         own=recipe.make("loss"), where=f"{recipe.path}: loss()",
     )  # fmt: skip
     metrics = metrics_of(
@@ -258,3 +256,8 @@ def recompute_batch_norm(learner: keras.Model, training: Loader, count: int, thr
         console.warn(
             "--precise-batch-norm: no layer of batch normalisation learns, so none was averaged."
         )
+
+
+def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Return how many training pictures each class has, by task."""
+    return {task.name: dataset.counts(task)[TRAIN] for task in dataset.tasks}

@@ -148,9 +148,8 @@ class PerVariable(_Mixin):  # type: ignore[misc]
         group = self.gradient_accumulation_steps or 1
         updates = ops.cast(self._iterations // group, "float32")
         weight = 1 - ops.minimum(self.ema_momentum, updates / (9 + updates))
-        if (
-            group > 1
-        ):  # between updates nothing changes; before the first, the average is the weights
+        if group > 1:
+            # Between updates nothing changes; before the first, the average is the weights.
             ends = ops.equal((self._iterations + 1) % group, 0)
             weight = ops.where(ops.logical_or(ends, ops.equal(updates, 0)), weight, 0.0)
         for variable, average in zip(

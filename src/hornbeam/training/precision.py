@@ -46,11 +46,8 @@ def quickest_precision(
     try:
         # Of a compiled model Keras copies the losses too, which cannot be made of their configuration.
         copy = keras.models.clone_model(keras.Model(model.input, model.output))
-    except (
-        TypeError,
-        ValueError,
-        NotImplementedError,
-    ) as error:  # layers of one's own that cannot be copied
+    except (TypeError, ValueError, NotImplementedError) as error:
+        # There are layers of one's own that cannot be copied.
         reason = str(error).strip().partition("\n")[0]
         return "float32", f"Precision: float32; bfloat16 was not tried ({reason})"
     compile_model(copy, keras.optimizers.Adam())
