@@ -15,8 +15,9 @@ from hornbeam.data.feed import feed, plain_errors
 from hornbeam.data.loader import Loader
 from hornbeam.training.averages import ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
-from hornbeam.training.callbacks import Clock, Logs, MetricsFile, Progress, TensorBoard
+from hornbeam.training.callbacks import Clock, Logs, MetricsFile, Progress
 from hornbeam.training.checkpoints import Checkpoints
+from hornbeam.training.tensorboard import TensorBoard
 
 
 @dataclasses.dataclass(frozen=True)
