@@ -19,7 +19,7 @@ from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
 from hornbeam.options import Options, choices_of, flag, read_config_file
 
 _SECTIONS = ("arguments", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
-             "training", "learning rate", "optimizer", "loss", "pictures", "augmentation",
+             "training", "validation", "checkpoints", "learning rate", "optimizer", "loss", "pictures", "augmentation",
              "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 
@@ -138,6 +138,11 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         else:
             action = {"metavar": _metavar(name, field)}
         sections[section].add_argument(*names, dest=name, help=_help(field), **action)
+        if extra["seconds"]:
+            sections[section].add_argument(
+                *extra["seconds"], dest=name, metavar="SECONDS", type=_seconds,
+                help=f"the same as {flag(name)}, in seconds",
+            )  # fmt: skip
     return parser
 
 
@@ -213,6 +218,10 @@ def _disk_sentence(error: OSError) -> str:
     if name and cause:
         return f"{name[1]} cannot be written: {cause[1]}"
     return f"{error.filename}: {text}" if error.filename else text
+
+
+def _seconds(value: str) -> str:
+    return value if value[-1:].isalpha() else f"{value}s"
 
 
 def _metavar(name: str, field: FieldInfo) -> str:

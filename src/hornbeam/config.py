@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from hornbeam.options import (
+    Count,
     Data,
     ImageSize,
     Names,
@@ -20,7 +21,10 @@ from hornbeam.options import (
     Phases,
     Rates,
     Ratios,
+    Rhythm,
     Share,
+    Subset,
+    Time,
     flag,
     option,
     parse_names,
@@ -296,11 +300,15 @@ class AugmentPreviewOptions(PipelineOptions, SourceOptions):
 
 
 _OF_SCHEDULES = {
-    "learning_rate": ("cosine", "fixed", "exponential", "polynomial", "one-cycle"),
+    "learning_rate": ("cosine", "fixed", "exponential", "polynomial", "one-cycle", "plateau"),
     "end_learning_rate": ("cosine", "polynomial"),
     "learning_rate_decay_factor": ("exponential",),
     "epochs_per_decay": ("exponential",),
     "polynomial_power": ("polynomial",),
+    "patience": ("plateau",),
+    "factor": ("plateau",),
+    "rollback": ("plateau",),
+    "max_decays": ("plateau",),
 }
 """Options that belong to some schedules only."""
 
@@ -314,7 +322,7 @@ class RateOptions(Options):
         section="learning rate", names=("--lr",), gt=0,
     )  # fmt: skip
     schedule: Literal[
-        "cosine", "fixed", "exponential", "polynomial", "one-cycle", "phases"
+        "cosine", "fixed", "exponential", "polynomial", "one-cycle", "phases", "plateau"
     ] = option(
         "cosine", "how the rate changes after the warm-up; `hornbeam schedule --plot` shows it",
         section="learning rate", names=("--learning-rate-decay-type",),
@@ -340,6 +348,21 @@ class RateOptions(Options):
     learning_rate_phases: Phases = option(
         (), "of phases: rates and for how many steps each, as in 0.1:1000,0.01:1000; the last goes on",
         section="learning rate", metavar="RATE:STEPS,…",
+    )  # fmt: skip
+
+    patience: int = option(
+        3, "of plateau: validations without a better one before the rate drops",
+        section="learning rate", ge=1,
+    )  # fmt: skip
+    factor: float = option(
+        0.1, "of plateau: what the rate is multiplied by then", section="learning rate", gt=0, lt=1
+    )
+    rollback: bool = option(
+        False, "of plateau: go back to the best weights then", section="learning rate"
+    )
+    max_decays: int | None = option(
+        None, "of plateau: stop when the rate would drop once more than this often",
+        section="learning rate", ge=0,
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -397,6 +420,20 @@ OPTIMIZER_ARGUMENTS: dict[str, dict[str, str]] = {
 """Which of the options each optimiser takes, and what Keras' class calls them."""
 
 
+BUDGETS = ("epochs", "steps", "examples", "time")
+"""Options that say how long to train; one of them is given at most."""
+
+MAY_CHANGE = frozenset({
+    *BUDGETS, "run", "resume", "resume_anyway", "overwrite", "config", "threads", "processes",
+    "in_memory", "verify", "on_bad", "keep", "save_every", "max_decays", "early_stopping",
+    "on_nan", "nan_factor",
+})  # fmt: skip
+"""Options that a run may go on with otherwise than it began; all others would make it another run."""
+
+DEBUG_STEPS = 8
+"""Steps, and batches of validation, with --debug."""
+
+
 class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     """Train a classifier on a folder of pictures (one folder per class, with or without
     train/validation/test folders above them), a manifest, or TFRecord shards.
@@ -415,6 +452,14 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         section="run", names=("--save-to", "--model-dir"),
     )  # fmt: skip
     overwrite: bool = option(False, "replace an earlier run in that directory", section="run")
+    resume: bool = option(
+        False, "go on with the run in --run, at the very step; its own options hold, and DATA may be "
+        "left out; where there is none yet, begin it", section="run",
+    )  # fmt: skip
+    resume_anyway: bool = option(
+        False, "go on although pictures or options are not those that the run began with",
+        section="run",
+    )  # fmt: skip
     seed: int = option(
         0, "decides split, order, augmentation and first weights", section="run", ge=0
     )
@@ -433,9 +478,10 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         "visit the pictures in another order each epoch; off = in theirs, to debug",
         section="data",
     )
-    subset: int | None = option(
-        None, "train on this many pictures only, to debug", section="data", ge=1
-    )
+    subset: Subset | None = option(
+        None, "train on this many pictures only or, below 1, on this share of them", section="data",
+        gt=0,
+    )  # fmt: skip
     in_memory: float = option(
         0, "gibibytes of memory that may hold pictures once they were read", section="machine", ge=0
     )
@@ -515,11 +561,72 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         None, "batches to train on, in place of --epochs",
         section="training", names=("--train-steps",), ge=1,
     )  # fmt: skip
+    examples: Count | None = option(
+        None, "pictures to train on, each as often as it comes, in place of --epochs",
+        section="training", ge=1,
+    )  # fmt: skip
+    time: Time | None = option(
+        None, "how long to train, as in 30min or 2h, in place of --epochs; the learning rate then "
+        "follows the clock", section="training", metavar="TIME",
+    )  # fmt: skip
     batch_size: int = option(32, "pictures per step", section="training", names=("-b",), ge=1)
     accumulate: int = option(
         1, "batches whose gradients are averaged before the weights change",
         section="training", names=("--replicas-to-aggregate",), ge=1,
     )  # fmt: skip
+    deterministic: bool = option(
+        False, "let the backend compute alike each time, bit for bit, where it can; slower",
+        section="training",
+    )  # fmt: skip
+    debug: bool = option(
+        False, "a few steps without shuffling and augmentation, each function run line by line",
+        section="training",
+    )  # fmt: skip
+
+    validation: bool = option(
+        True, "judge the network on the validation pictures, while it trains and at the end; off = "
+        "train only, and let `hornbeam watch` or `evaluate` judge",
+        section="validation", names=("--validate",),
+    )  # fmt: skip
+    validate_every: Rhythm | None = option(
+        None, "how often: 500steps, 1epoch, 1e5examples or 10min; else each epoch",
+        section="validation", names=("--val-interval",), seconds=("--eval-throttle-secs",),
+        metavar="LENGTH",
+    )  # fmt: skip
+    validation_steps: int | None = option(
+        None, "batches of validation pictures, drawn by the seed, that judge meanwhile; else all",
+        section="validation", names=("--val-steps", "--eval-freq"), ge=1,
+    )  # fmt: skip
+    monitor: str = option(
+        "auto", "what makes one validation better than another: val_loss, val_accuracy, …; auto = "
+        "accuracy and then the loss, or with --schedule plateau the loss", section="validation",
+    )  # fmt: skip
+    mode: Literal["auto", "min", "max"] = option(
+        "auto", "whether less or more of it is better; auto = less of what has loss or entropy in its "
+        "name", section="validation",
+    )  # fmt: skip
+    early_stopping: int | None = option(
+        None, "stop after this many validations without a better one", section="validation", ge=1
+    )
+
+    save_every: Rhythm | None = option(
+        None, "how often a checkpoint is written, beside those after each validation",
+        section="checkpoints", metavar="LENGTH",
+    )  # fmt: skip
+    keep: int = option(
+        3, "newest checkpoints to keep, beside the best", section="checkpoints", ge=1
+    )
+    on_nan: Literal["stop", "rollback"] = option(
+        "stop", "what to do when the loss is no number: stop, or go back to the last checkpoint with a "
+        "smaller learning rate, three times at most", section="checkpoints",
+    )  # fmt: skip
+    nan_factor: float = option(
+        0.5,
+        "of --on-nan rollback: what the rate is multiplied by",
+        section="checkpoints",
+        gt=0,
+        lt=1,
+    )
 
     lr_mult: Rates = option(
         (), "factors on the rate by pattern, as in 'backbone/.*=0.1,head/.*=1'; the first match counts, "
@@ -626,9 +733,26 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.epochs and self.steps and not isinstance(self, FindRateOptions):
-            raise ValueError("--epochs and --steps exclude each other; give one")
-        needs_data = not (isinstance(self, ScheduleOptions) and self.steps)
+        budgets = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(budgets) > 1 and not isinstance(self, FindRateOptions):
+            first, second, *_ = map(flag, budgets)
+            raise ValueError(f"{first} and {second} exclude each other; give one")
+        if self.resume and self.run is None:
+            raise ValueError("--resume needs --run, the directory of the run that is to go on")
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite exclude each other; give one")
+        if self.resume_anyway and not self.resume:
+            raise ValueError("--resume-anyway goes with --resume")
+        if not self.validation:
+            judged = {
+                "--early-stopping": self.early_stopping, "--monitor": self.monitor != "auto",
+                "--schedule plateau": self.schedule == "plateau", "--finetune": self.finetune,
+                "--precompute on": self.precompute == "on",
+            }  # fmt: skip
+            for name, given in judged.items():
+                if given:
+                    raise ValueError(f"{name} needs validation; leave --no-validation out")
+        needs_data = not (isinstance(self, ScheduleOptions) and self.steps) and not self.resume
         if self.data is None and self.recipe is None and needs_data:
             raise ValueError(f"DATA is missing: {_DATA}")
         if (self.restore_map or self.restore_exclude) and self.weights in ("none", "imagenet"):
@@ -688,7 +812,16 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             "weight_decay": (0.004 if decays else 0.0) if self.weight_decay is None
             else self.weight_decay,
             **self.resolved_rates(),
+            **(self._debugging() if self.debug else {}),
         })  # fmt: skip
+
+    def _debugging(self) -> dict[str, Any]:
+        """Return what --debug changes, but for what was asked for."""
+        asked = any(getattr(self, name) is not None for name in BUDGETS)
+        usual = {"shuffle": False, "augment": "none", "validation_steps": DEBUG_STEPS,
+                 "finetune": False, "precompute": "off"}  # fmt: skip
+        values = {k: v for k, v in usual.items() if k not in self.model_fields_set}
+        return values if asked else values | {"steps": DEBUG_STEPS}
 
     def _freezes(self) -> bool:
         """Whether the backbone is frozen, at first or throughout."""
@@ -708,12 +841,14 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         """
         frozen = self.freeze == "backbone"
         finetune = pictures >= FINETUNE_FROM if self.finetune is None else self.finetune
+        finetune = finetune and self.validation  # which says whether it was for the better
         finetune = finetune and (apart or not frozen)
-        asked = self.epochs or self.steps
+        asked = self.epochs or self.steps or self.examples or self.time
         precompute, epochs = self.precompute if apart else "off", self.epochs
         if frozen and not finetune:
             # Who asks for epochs wants to see the pictures varied, each time.
-            precompute = "off" if asked and precompute == "auto" else precompute
+            if (asked or not self.validation) and precompute == "auto":
+                precompute = "off"
             usual = 10 if precompute == "off" else None
         else:
             usual = min(10, max(2, round(FINETUNE_PICTURES / pictures))) if finetune else 20
@@ -722,7 +857,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         return self.model_copy(update={
             "finetune": finetune,
             "precompute": precompute,
-            "epochs": None if self.steps else epochs or usual,
+            "epochs": None if self.steps or self.examples or self.time else epochs or usual,
+            "steps": -(-self.examples // self.batch_size) if self.examples else self.steps,
+            "examples": None,
             "learning_rate": None if self.learning_rate_phases else self.learning_rate or rate,
         })  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field
 
+from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError, did_you_mean
 from hornbeam.patterns import parse_rates, split_patterns
 
@@ -20,6 +21,7 @@ def option(
     *,
     section: str,
     names: Sequence[str] = (),
+    seconds: Sequence[str] = (),
     metavar: str = "",
     **bounds: Any,
 ) -> Any:
@@ -30,10 +32,13 @@ def option(
         sentence: what `--help` says about it.
         section: the heading of `--help` that it stands under.
         names: further names on the command line, those of older projects and of other tools.
+        seconds: names under which a `Rhythm` is a plain number of seconds.
         metavar: what `--help` calls its value; else what its type suggests.
         **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
     """
-    extra: dict[str, Any] = {"section": section, "names": list(names), "metavar": metavar}
+    extra: dict[str, Any] = {
+        "section": section, "names": list(names), "seconds": list(seconds), "metavar": metavar,
+    }  # fmt: skip
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
 
@@ -116,6 +121,34 @@ def _parse_phases(value: Any) -> Any:
         raise ValueError("should be RATE:STEPS,…, as in 0.1:1000,0.01:1000") from None
 
 
+def _parse_rhythm(value: Any) -> Any:
+    """Return a duration in its one spelling; a number alone is of steps."""
+    return value if value is None else str(Duration.parse(value))
+
+
+def _parse_time(value: Any) -> Any:
+    """Return a duration in its one spelling; a number alone is of seconds.
+
+    Raises:
+        ValueError: it is not of time.
+    """
+    if value is None:
+        return value
+    duration = Duration.parse(value, bare="seconds")
+    if duration.unit != "seconds":
+        raise ValueError("should be a time: 30s, 10min or 2h")
+    return str(duration)
+
+
+def _parse_subset(value: Any) -> Any:
+    """Return `0.1` as a share, `100` as a number of pictures."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    return int(number) if number.is_integer() else number
+
+
 Side = Annotated[int, Field(ge=8, le=8192)]
 Channels = Literal[1, 3, 4]
 ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
@@ -126,6 +159,10 @@ Phase = tuple[Annotated[float, Field(gt=0)], Annotated[int, Field(ge=1)]]
 Phases = Annotated[tuple[Phase, ...], BeforeValidator(_parse_phases)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
+Rhythm = Annotated[str, BeforeValidator(_parse_rhythm)]
+Time = Annotated[str, BeforeValidator(_parse_time)]
+Count = Annotated[int, BeforeValidator(lambda v: int(float(v)) if "e" in str(v).lower() else v)]
+Subset = Annotated[float, BeforeValidator(_parse_subset)]
 Data = Annotated[str, BeforeValidator(_parse_location)]
 
 
