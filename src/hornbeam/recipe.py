@@ -24,6 +24,7 @@ FUNCTIONS = {
     "augment": "augment(image, rng)",
     "loss": "loss()",
     "metrics": "metrics()",
+    "callbacks": "callbacks()",
     "examples": "examples(split)",
 }
 """What a recipe may define, and how it is called."""
@@ -45,6 +46,8 @@ class Recipe:
             a picture; or a dictionary of those by task.
         metrics: `metrics()`, which returns what is reported beside ours: a list of metrics of Keras,
             which get class indices and logits, or a dictionary of lists by task.
+        callbacks: `callbacks()`, which returns a list of Keras callbacks, new ones in each call; see
+            `training/own_callbacks.py`.
         examples: `examples(split)`, in place of a folder or manifest; see `data/tables/examples.py`.
     """
 
@@ -54,6 +57,7 @@ class Recipe:
     augment: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
     metrics: Callable[..., Any] | None = None
+    callbacks: Callable[..., Any] | None = None
     examples: Callable[..., Any] | None = None
 
     @classmethod
@@ -109,6 +113,11 @@ class Recipe:
         if made is None:
             raise ConfigError(f"{self.path}: {name}() returns nothing.")
         return made
+
+    def where(self, error: Exception) -> str:
+        """Return `file, line n` of the line of the recipe that led to an error; the file if none did."""
+        assert self.path is not None
+        return _where(self.path, error)
 
 
 def _send_by_value(module: Any) -> None:
