@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from hornbeam import backend, console
 from hornbeam.config import TrainOptions
 from hornbeam.data import sources, splits
-from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
+from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.mixing import Mixing, neutral
@@ -32,7 +34,11 @@ def begin(options: Training) -> tuple[Training, Architecture | None, Recipe]:
     options = options.resolved()
     architecture = find_architecture(options.model) if options.model else None
     backend.select_backend(options.backend)
+    if options.deterministic:
+        backend.be_deterministic()
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe.none()
+    if options.build_model and not recipe.build_model:
+        raise ConfigError(f"--build-model: {recipe.path} has no build_model that would take it.")
     if recipe.build_model:
         if chosen:
             raise ConfigError(
@@ -49,8 +55,12 @@ def open_dataset(options: TrainOptions, recipe: Recipe) -> Dataset:
     else:
         dataset = sources.open_dataset(options.data, options, examples=recipe.examples)
     dataset = splits.with_validation(dataset, options.validation_fraction, options.seed)
+    if options.leave_out_test and TEST in dataset.splits:
+        dataset = dataset.take(np.setdiff1d(np.arange(len(dataset)), dataset.where(TEST)))
     if options.subset:
-        dataset = sources.subset(dataset, options.subset, options.seed)
+        share = options.subset if options.subset < 1 else None
+        count = round(share * len(dataset.where(TRAIN))) if share else int(options.subset)
+        dataset = sources.subset(dataset, max(1, count), options.seed)
     return dataset
 
 
@@ -80,14 +90,30 @@ def build_loaders(options: TrainOptions, dataset: Dataset, recipe: Recipe) -> tu
     return training, validation
 
 
+def judging(options: TrainOptions, validation: Loader) -> Loader | None:
+    """Return what judges during a training: all that is held out, some of it, or nothing."""
+    if not options.validation:
+        return None
+    count = (options.validation_steps or validation.steps_per_epoch) * options.batch_size
+    if count >= len(validation.dataset):
+        return validation
+    rows = np.random.default_rng(options.seed).permutation(len(validation.dataset))[:count]
+    return validation.over(validation.dataset.take(np.sort(rows)))
+
+
 def build_model(
     options: TrainOptions,
     architecture: Architecture | None,
     recipe: Recipe,
     dataset: Dataset,
     precision: str,
+    *,
+    restored: bool = True,
 ) -> keras.Model:
-    """Build the network that the options ask for, with its first weights, frozen or not."""
+    """Build the network that the options ask for, frozen or not.
+
+    It has its first weights; without `restored` any, as others will take their place.
+    """
     import keras
 
     from hornbeam.models import classifier, freezing
@@ -97,20 +123,22 @@ def build_model(
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(backend.dtype_policy(precision))
     assert options.image_size is not None  # resolved by the caller
-    file = Path(options.weights) if options.weights not in ("none", "imagenet") else None
+    source = options.weights if restored else "none"
+    file = Path(source) if source not in ("none", "imagenet") else None
     features = None
     if dataset.features:
         values = dataset.take(dataset.where(TRAIN)).feature_values()
         features = SideFeatures.of(dataset.features, values)
     if recipe.build_model:
         model = classifier.adapt_user_model(
-            recipe.build_model, options.image_size, dataset.tasks, features
-        )
-        if options.weights == "imagenet":
+            recipe.build_model, options.image_size, dataset.tasks, features,
+            arguments=dict(options.build_model),
+        )  # fmt: skip
+        if source == "imagenet":
             raise ConfigError("--weights imagenet is for models of the zoo, not for a recipe's.")
     else:
         assert architecture is not None  # options name a model or a recipe
-        download = options.weights == "imagenet"
+        download = source == "imagenet"
         if download and not architecture.has_imagenet_weights:
             raise ConfigError(f"There are no ImageNet weights of {architecture.name}.")
         with imagenet.imagenet_download(architecture.constructor, download):
@@ -205,8 +233,8 @@ def compile_model(
     dataset: Dataset,
     recipe: Recipe,
     mixes: bool,
-) -> None:
-    """Give a network what it is trained by: optimiser, losses, metrics."""
+) -> list[str]:
+    """Give a network what it is trained by: optimiser, losses, metrics; return the metrics' names."""
     from hornbeam.training.fit import compile_classifier
     from hornbeam.training.objective import losses_of, metrics_of
 
@@ -215,10 +243,10 @@ def compile_model(
         own=recipe.make("loss"), where=f"{recipe.path}: loss()",
     )  # fmt: skip
     metrics = metrics_of(
-        dataset.tasks, losses, mixes=mixes,
+        dataset.tasks, losses, names=options.metrics, groups=options.groups, mixes=mixes,
         own=recipe.make("metrics"), where=f"{recipe.path}: metrics()",
     )  # fmt: skip
-    compile_classifier(learner, optimizer, losses, metrics)
+    return compile_classifier(learner, optimizer, losses, metrics, eager=options.debug)
 
 
 def with_quickest_precision(

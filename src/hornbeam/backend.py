@@ -56,6 +56,29 @@ def select_backend(choice: str) -> str:
     return name
 
 
+def running() -> str:
+    """Return the backend that Keras runs on."""
+    import keras
+
+    return str(keras.config.backend())
+
+
+def be_deterministic() -> None:
+    """Let the selected backend compute the same bits each time, on one machine and version.
+
+    TensorFlow refuses what it cannot. JAX on a CPU does so anyway; for GPUs it must be told before its
+    first computation.
+    """
+    name = running()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif name == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
 GRAPH_BFLOAT16 = "graph_bfloat16"
 """Precision of a float32 model in whose graph TensorFlow computes in bfloat16 where that is safe."""
 

@@ -53,7 +53,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Advance]:
+def progress(description: str, total: int | None) -> Iterator[Advance]:
     """Show a bar with the time left, on a terminal; elsewhere show nothing."""
     if not is_terminal():
         yield _ignore

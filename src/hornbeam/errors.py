@@ -5,6 +5,8 @@ HornbeamError            1   something failed
 ├── DataError            1   pictures, labels or folders are not what they should be
 ├── ModelError           1   a network or its weights cannot be used
 ├── RunError             1   a run directory lacks something or is damaged
+├── TrainingError        1   a training cannot go on: its loss is no number
+├── InterruptionError    130, 143   Ctrl-C or SIGTERM ended a training, after saving
 └── ContractError        3   an exported artifact does not answer as the model did
 
 A message is one sentence or two: what is wrong, where, and what to do.
@@ -38,6 +40,18 @@ class ModelError(HornbeamError):
 
 class RunError(HornbeamError):
     """A run directory lacks something or is damaged."""
+
+
+class TrainingError(HornbeamError):
+    """A training cannot go on."""
+
+
+class InterruptionError(HornbeamError):
+    """A signal ended a training, which is saved."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ContractError(HornbeamError):

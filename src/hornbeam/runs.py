@@ -6,7 +6,7 @@ dataset.parquet    every picture with its split and labels
 classes.txt        the class names, one a line
 environment.json   versions, machine, device, command line
 recipe.py          the user's own file, where there was one
-checkpoints/       step-00001200/…, best → …, last → …
+checkpoints/       step-00001200/…, best → …, last → …; each can stand for the run itself
 metrics.csv        one line per validation
 tensorboard/       the same as curves
 log.jsonl          what happened, with times
@@ -17,10 +17,12 @@ report.html        what the model is worth
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
 _RUNS = Path("runs")
 _MARK = "config.yaml"
 """The file by which a directory is known to be a run."""
+
+_COMPLETE = "environment.json"
+"""The file that is written when all others of the setup are."""
+
+_IN_CHECKPOINTS = (_MARK, "dataset.json", "recipe.py")
+"""Files that each checkpoint has too, so that it needs nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +98,31 @@ class Run:
             return cls(candidate)
 
     @property
+    def is_set_up(self) -> bool:
+        """Whether all was recorded that a training begins with."""
+        return (self.path / _COMPLETE).is_file()
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any(self.checkpoints.glob("step-*"))
+
+    def files_of_checkpoints(self) -> dict[str, bytes]:
+        """Return what each checkpoint gets, so that it can stand for the run."""
+        files = {name: self.path / name for name in _IN_CHECKPOINTS}
+        return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Record the options."""
+        import yaml
+
+        write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def environment(self) -> dict[str, Any]:
+        """Return versions, machine and device of the training's first session."""
+        return self._read_json(_COMPLETE)
+
+    @property
     def checkpoints(self) -> Path:
         """Directory of the checkpoints."""
         return self.path / "checkpoints"
@@ -104,10 +137,8 @@ class Run:
         skipped: dict[str, str], recipe: Recipe,
     ) -> None:  # fmt: skip
         """Record what is trained, on what, and where."""
-        import yaml
-
         # First, because only what is known as a run may be replaced by --overwrite.
-        write_text(self.path / _MARK, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        self.write_config(config)
         dataset.save(self.path / "dataset.parquet")
         summary = {
             "root": dataset.root if is_remote(dataset.root) else str(Path(dataset.root).absolute()),
@@ -123,9 +154,9 @@ class Run:
             # One file, or one a task; names with line ends are whole in dataset.json.
             file = "classes.txt" if len(dataset.tasks) == 1 else f"classes-{task.name}.txt"
             write_text(self.path / file, "".join(f"{name}\n" for name in task.classes))
-        write_json(self.path / "environment.json", environment)
         if recipe.path:
             write_bytes(self.path / "recipe.py", recipe.path.read_bytes())
+        write_json(self.path / _COMPLETE, environment)  # the last
 
     def config(self) -> dict[str, Any]:
         """Return the options of the training.
@@ -164,7 +195,12 @@ class Run:
             raise RunError(
                 f"The pictures of {self.path} are no longer at {root}; name their folder after the run."
             )
-        dataset = Dataset.load(self.path / "dataset.parquet", root, self.tasks())
+        table = self.path / "dataset.parquet"
+        if not table.is_file():  # this is a checkpoint
+            table = self.path.resolve().parent.parent / "dataset.parquet"
+        if not table.is_file():
+            raise RunError(f"{self.path} has no list of pictures; name their folder after it.")
+        dataset = Dataset.load(table, root, self.tasks())
         dataset = dataclasses.replace(dataset, max_pixels=self.config()["max_pixels"])
         if "example" in dataset.table.column_names:
             examples = self.recipe()
@@ -201,13 +237,31 @@ class Run:
         import keras
 
         path = self.path / "model.keras"
-        if not path.is_file():
-            raise RunError(f"{self.path} has no model.keras: its training did not finish.")
+        layers = self.path / "model.json"
+        if not path.is_file() and not layers.is_file():
+            best = self.checkpoints / "best"
+            there = f"; its best checkpoint so far is {best}" if best.exists() else ""
+            raise RunError(f"{self.path} has no model.keras: its training did not finish{there}.")
         self.recipe()  # registers layers of its own
         try:
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
+            if path.is_file():
+                return keras.saving.load_model(path, compile=False, safe_mode=True)
+            model = keras.models.model_from_json(layers.read_text(encoding="utf-8"))
+            model.load_weights(self.path / "model.weights.h5")
+            return model
         except Exception as error:  # Keras raises many kinds for a damaged file
             raise RunError(f"{path} cannot be loaded ({' '.join(str(error).split())}).") from None
+
+    @contextlib.contextmanager
+    def logging_the_end(self) -> Iterator[None]:
+        """Note in `log.jsonl` why a training stopped, where it did before its end."""
+        try:
+            yield
+        except BaseException as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            with contextlib.suppress(OSError):  # of a full disk, which is what was to be noted
+                self.log("stopped", reason=reason)
+            raise
 
     def log(self, event: str, **facts: Any) -> None:
         """Add a line to `log.jsonl`."""
@@ -216,7 +270,18 @@ class Run:
             file.write(line + "\n")
 
     def _summary(self) -> dict[str, Any]:
-        path = self.path / "dataset.json"
+        return self._read_json("dataset.json")
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the pictures that the training began with."""
+        return str(self._summary()["fingerprint"])
+
+    def table(self) -> Dataset:
+        """Return the list of the pictures that the training began with, wherever they are now."""
+        return Dataset.load(self.path / "dataset.parquet", Path(), self.tasks())
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:

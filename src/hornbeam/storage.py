@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_EARLIER = ".earlier-"
+"""What the name of a directory begins with while another takes its place."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all; an earlier file stays until the rename."""
@@ -63,23 +66,57 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path`, renamed to it on success, removed on an error.
 
+    Args:
+        path: of the directory to be.
+        replace: an earlier directory there makes room, and is removed after the rename.
+
     Raises:
-        FileExistsError: `path` is there already and is not an empty directory.
+        FileExistsError: `path` is there already and is not an empty directory, and `replace` is off.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not replace and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(17, "exists already", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".part-{path.name}-"))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        earlier = path.with_name(f"{_EARLIER}{path.name}")
+        if replace and path.exists():
+            path.replace(earlier)
         temporary.replace(path)
+        _flush(path.parent)
+        shutil.rmtree(earlier, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def flush_directory(path: Path) -> None:
+    """Wait until the files in a directory are on the disk."""
+    for file in path.iterdir():
+        _flush(file)
+    _flush(path)
+
+
+def tidy(directory: Path) -> None:
+    """Remove what somebody who was killed has left half written in a directory.
+
+    What `new_directory` was about to replace is put back, if there is nothing in its place.
+    """
+    for earlier in directory.glob(f"{_EARLIER}*"):
+        path = earlier.with_name(earlier.name.removeprefix(_EARLIER))
+        if path.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
+        else:
+            earlier.replace(path)
+    for part in directory.glob(".part-*"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def point_link(link: Path, target: str) -> None:

@@ -155,6 +155,7 @@ def tell_plan(options: TrainOptions, dataset: Dataset, model: keras.Model, in_tw
     if options.finetune:
         weights = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
         length = f"{options.steps} steps" if options.steps else f"{options.epochs} epochs"
+        length = options.time or length
         length = length[:-1] if length.startswith("1 ") else length
         said += (
             f" then {weights:,} weights for {length}, kept only if the validation pictures gain "

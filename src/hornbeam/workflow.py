@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hornbeam import assembly, backend, console, plot, telling
+from hornbeam import assembly, backend, console, plot, resuming, telling
 from hornbeam.config import (
     AugmentPreviewOptions,
     CheckOptions,
@@ -24,6 +24,7 @@ from hornbeam.config import (
     PrepareOptions,
     SampleOptions,
     ScheduleOptions,
+    SearchOptions,
     SplitOptions,
     TrainOptions,
 )
@@ -34,7 +35,7 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
-from hornbeam.evaluation.statistics import Scores
+from hornbeam.evaluation.statistics import Scores, Share
 from hornbeam.models.zoo import ZOO, find_architecture
 from hornbeam.recipe import Recipe
 from hornbeam.runs import Run, require_free
@@ -178,16 +179,24 @@ def preview_augmentation(options: AugmentPreviewOptions) -> None:
 
 def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
-    if options.run is not None:
-        require_free(options.run, options.overwrite)
+    before = resuming.earlier(options)
+    if before:
+        options = before.options
+    elif options.run is not None:
+        require_free(options.run, options.overwrite or options.resume)
     options, architecture, recipe = assembly.begin(options)
+    if before:
+        resuming.check_backend(before, backend.running())
     threads = options.threads or backend.cores()
     dataset = assembly.open_dataset(options, recipe)
 
     # The network. From here on Keras is imported.
     options = assembly.with_size_and_precision(options, architecture)
     listed = dataset
-    model = assembly.build_model(options, architecture, recipe, listed, options.precision)
+    begun = before is not None and before.run.has_checkpoints
+    model = assembly.build_model(
+        options, architecture, recipe, listed, options.precision, restored=not begun
+    )
     parts = assembly.cut_model(options, model, dataset)
     options = options.planned(len(dataset.where(TRAIN)), apart=parts is not None)
     if options.precompute == "off":
@@ -200,6 +209,8 @@ def train(options: TrainOptions) -> Run:
     if options.verify:
         dataset, skipped = checks.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
+    if before:
+        resuming.check_dataset(before, dataset)
     console.say(telling.describe(options, dataset, model))
     telling.tell_plan(options, dataset, model, parts is not None)
     telling.tell_trained(options, model)
@@ -207,45 +218,46 @@ def train(options: TrainOptions) -> Run:
     # How it is trained.
     training, validation = assembly.build_loaders(options, dataset, recipe)
     from hornbeam.training.checkpoints import load_checkpoint
-    from hornbeam.training.fit import Budget, fit
+    from hornbeam.training.fit import Place, budget_of, clocked_steps, fit
+    from hornbeam.training.following import following
     from hornbeam.training.mixing import mixing_model
     from hornbeam.training.optimizers import build_optimizer
     from hornbeam.training.schedules import build_schedule
 
-    # Epochs of a head alone are over what was computed once: `train_head` has them.
-    rest = (None, None) if parts and not options.finetune else (options.epochs, options.steps)
-    budget = Budget.of(training.steps_per_epoch, *rest, options.accumulate)
-    telling.tell_groups(options, budget.total_steps)
-    schedule = build_schedule(options, budget.total_steps, training.steps_per_epoch)
+    steps = budget_of(options, training, parts is not None).steps or clocked_steps(options)
+    telling.tell_groups(options, steps)
+    schedule = build_schedule(options, steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model
     optimizer = build_optimizer(options, schedule, model)
-    assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
-    options = assembly.with_quickest_precision(
-        options, learner, training, dataset, recipe, budget.total_steps
-    )
+    names = assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
+    options = assembly.with_quickest_precision(options, learner, training, dataset, recipe, steps)
 
     # The run: nothing was written before.
-    run = Run.create(options.run, _name_of(options.data), options.overwrite)
     environment = {**backend.describe_environment(), "command": sys.argv}
-    run.write_setup(_repeatable(options), dataset, environment, skipped, recipe)
+    if before:
+        run = before.run
+        run.write_config(resuming.repeatable(options))
+    else:
+        run = Run.create(options.run, _name_of(options.data), options.overwrite or options.resume)
+        run.write_setup(resuming.repeatable(options), dataset, environment, skipped, recipe)
 
     # The training: the head alone where the backbone is frozen at first, then all that is trained.
-    run.log("start", steps=budget.total_steps)
-    head = (
-        assembly.train_head(parts, training, validation, options, dataset, recipe)
-        if parts
-        else None
-    )
-    with backend.graph_bfloat16(options.precision == backend.GRAPH_BFLOAT16):
+    run.log("start", steps=steps, environment=environment)
+    judging = assembly.judging(options, validation)
+    with run.logging_the_end(), backend.graph_bfloat16(options.precision == backend.GRAPH_BFLOAT16):
         fit(
-            learner, training, validation, budget, run.path,
-            log=run.log, threads=threads, processes=options.processes, head=head,
-            batch_norm_warmup=options.batch_norm_warmup,
+            learner, model, training, judging, options,
+            Place(run.path, run.files_of_checkpoints(), run.log), metrics=names,
+            follow=lambda clock: following(options, run.path, clock, judging, recipe),
+            head=(lambda: assembly.train_head(
+                parts, training, validation, options, dataset, recipe
+            )) if parts else None,
+            resume=before is not None,
         )  # fmt: skip
 
     # What it is worth. The kept model is in float32, so that it loads and answers
     # alike anywhere.
-    best = load_checkpoint(learner, run.checkpoints)
+    best = load_checkpoint(model, run.checkpoints)
     if options.precise_batch_norm:
         assembly.recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
     if backend.dtype_policy(options.precision) != "float32":
@@ -254,9 +266,11 @@ def train(options: TrainOptions) -> Run:
         model = assembly.build_model(bare, architecture, recipe, listed, "float32")
         model.set_weights(trained)
     run.save_model(model)
-    _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
+    if options.validation:
+        _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
     run.log("end", best_step=best["step"])
-    console.say(f"The model and all about it are in {run.path}; the report is {run.report}.")
+    said = f"The model and all about it are in {run.path}"
+    console.say(f"{said}; the report is {run.report}." if options.validation else f"{said}.")
     return run
 
 
@@ -322,6 +336,15 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
         columns = {"learning_rate": tried.rates, "loss": tried.losses, "smoothed": tried.smoothed}
         write_table(options.csv_file, pa.table(columns))
     return tried
+
+
+def search(options: SearchOptions) -> int:
+    """Train with many values of options, and compare; return the exit code, as a search may be stopped."""
+    from hornbeam.search import workers
+
+    given = {k: v for k, v in resuming.repeatable(options).items() if k in options.model_fields_set}
+    directory = options.run or Path("runs") / f"{_name_of(options.data)}-search"
+    return workers.search(options, given, directory, lambda n, of: Share(n, of).interval)
 
 
 def evaluate(options: EvaluateOptions) -> list[Scores]:
@@ -484,21 +507,6 @@ def _choose_split(dataset: Dataset, split: str) -> Dataset:
         if preferred in dataset.splits:
             return dataset.only(preferred)
     return dataset
-
-
-def _repeatable(options: TrainOptions) -> dict[str, Any]:
-    """Return the options as a configuration file that repeats the run."""
-    values = options.model_dump(mode="json", exclude={"run", "overwrite", "config"})
-    for name in ("data", "validation_data"):
-        if values[name] and not is_remote(values[name]):
-            values[name] = str(Path(values[name]).absolute())
-    if options.labels_file:
-        values["labels_file"] = str(options.labels_file.absolute())
-    if options.recipe:
-        values["recipe"] = str(options.recipe.resolve())
-    if options.weights not in ("none", "imagenet"):
-        values["weights"] = str(Path(options.weights).resolve())
-    return values
 
 
 def _name_of(data: str | None) -> str:

@@ -58,7 +58,22 @@ def feed(
         threads: see `Loader.batches`.
         processes: see `Loader.batches`.
     """
+    return _as_input(Feed(loader, steps, start, threads=threads, processes=processes))
+
+
+@contextlib.contextmanager
+def feeding(
+    loader: Batches, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
+) -> Iterator[Any]:
+    """Yield what `feed` returns, and let no batch be made ahead after this block."""
     indexed = Feed(loader, steps, start, threads=threads, processes=processes)
+    try:
+        yield _as_input(indexed)
+    finally:
+        indexed.close()
+
+
+def _as_input(indexed: Feed) -> Any:
     return _tensorflow_dataset(indexed) if keras.config.backend() == "tensorflow" else indexed
 
 
@@ -97,6 +112,11 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
         if self._next % self._steps == 0:
             self._ahead = iter(())  # worker processes end
         return _arguments(batch)
+
+    def close(self) -> None:
+        """Make no more batches ahead: threads and processes end."""
+        self._ahead = iter(())
+        self._next = -1
 
     def example(self) -> Batch:
         """Return a batch of the right shapes and types, without reading a picture."""

@@ -117,6 +117,12 @@ class Loader:
             raise DataError("A loader needs at least one example.")
         if batch_size % world_size:
             raise ValueError(f"batch_size {batch_size} is no multiple of world_size {world_size}")
+        self._options: dict[str, Any] = {
+            "batch_size": batch_size, "image_size": image_size, "seed": seed, "shuffle": shuffle,
+            "augment": augment, "mixing": mixing, "resize_mode": resize_mode,
+            "preprocess": preprocess, "training": training, "in_memory": in_memory, "rank": rank,
+            "world_size": world_size,
+        }  # fmt: skip
         self.dataset = dataset
         self.batch_size = batch_size
         height, width, channels = (*image_size, 3)[:3]
@@ -149,6 +155,10 @@ class Loader:
         )
         self._labels: dict[str, Labels] = {t.name: labels_of(dataset, t) for t in dataset.tasks}
         self._features = dataset.feature_values() if dataset.features else None
+
+    def over(self, dataset: Dataset) -> Loader:
+        """Return a loader that does the same with other examples."""
+        return Loader(dataset, **self._options)
 
     @property
     def steps_per_epoch(self) -> int:

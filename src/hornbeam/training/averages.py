@@ -17,7 +17,42 @@ from hornbeam.training.optimizers import bare
 
 def has_averages(model: keras.Model) -> bool:
     """Whether the optimiser of a compiled model averages its weights."""
-    return model.compiled and bool(getattr(bare(model.optimizer), "use_ema", False))
+    return bool(model.compiled) and bool(getattr(bare(model.optimizer), "use_ema", False))
+
+
+class Judged(keras.callbacks.Callback):  # type: ignore[misc]
+    """Base of what a model has otherwise while it is judged or kept than while it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._judged = False
+
+    @contextlib.contextmanager
+    def as_if(self, judged: bool) -> Iterator[None]:
+        """Let the model be as it is judged, or as it learns, inside this block."""
+        before = self._judged
+        self._turn(judged)
+        try:
+            yield
+        finally:
+            self._turn(before)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Let the model be as it is judged."""
+        self._turn(True)
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Let the model be as it learns."""
+        self._turn(False)
+
+    def _turn(self, judged: bool) -> None:
+        if judged != self._judged:
+            self._change(judged)
+            self._judged = judged
+
+    def _change(self, judged: bool) -> None:
+        """Change the variables of the model, to the one or back, exactly."""
+        raise NotImplementedError
 
 
 @contextlib.contextmanager
@@ -36,17 +71,11 @@ def averaged(model: keras.Model) -> Iterator[None]:
         _exchange(model)
 
 
-class ValidateAverages(keras.callbacks.Callback):  # type: ignore[misc]
+class ValidateAverages(Judged):
     """Validate the averaged weights, and train on from the raw ones."""
 
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the averages into the model."""
-        if has_averages(self.model):
-            _exchange(self.model)
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the raw weights back."""
-        if has_averages(self.model):
+    def _change(self, judged: bool) -> None:
+        if has_averages(self.model) and bare(self.model.optimizer).built:
             _exchange(self.model)
 
 

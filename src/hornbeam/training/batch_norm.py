@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.backend import compiles_with_xla
+from hornbeam.training.averages import Judged
 from hornbeam.training.callbacks import Clock
 
 Logs = dict[str, float]
@@ -35,57 +36,48 @@ def learning_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]
     ]
 
 
-class WarmUpBatchNorm(keras.callbacks.Callback):  # type: ignore[misc]
+class WarmUpBatchNorm(Judged):
     """Let averages forget what they began with, as if their momentum rose from 0 to its value.
 
     After t steps an average with momentum m, begun at 0, is the weighted mean of the batches times
     `1 - m**t`; divided by that, it is the mean itself. This is what a momentum of
     `m (1 - m**t) / (1 - m**(t + 1))` in step t gives: 0, then about 1/2, 2/3, … up to m; and what Adam
     does with its moments (Kingma and Ba 2015, arXiv:1412.6980, section 3). The quotients are in the
-    model while it is validated, saved and after training; the plain averages while it learns.
+    model while it is validated and saved, and after training; the plain averages while it learns.
 
-    It goes before the callbacks that save. A layer is taken to see one batch a step.
+    A layer is taken to see one batch a step.
 
     Args:
-        clock: knows the step; where training goes on from one, the model holds quotients.
+        clock: knows the step; where training goes on from one, the model holds plain averages.
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
-        self._divided = False
+        self._plain: list[NDArray[np.float32]] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Begin at nothing, or at the quotients of an earlier training."""
-        self._divided = self._clock.step > 0
-        if not self._divided:
+        """Begin at nothing, or at the averages of an earlier session."""
+        if self._clock.step == 0:
             for variable, _ in self._averages():
                 variable.assign(np.zeros(variable.shape, np.float32))
 
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Put the plain averages into the model, for the steps to go on from."""
-        self._divide(False)
-
-    def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Put the quotients into the model."""
-        self._divide(True)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Put the quotients into the model, where there was no validation."""
-        self._divide(True)
-
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Put the quotients into the model."""
-        self._divide(True)
+        self._turn(True)
 
-    def _divide(self, wanted: bool) -> None:
-        if wanted == self._divided or self._clock.step == 0:
+    def _change(self, judged: bool) -> None:
+        if self._clock.step == 0:
             return
-        for variable, momentum in self._averages():
+        averages = self._averages()
+        if not judged:  # as they were: divided and multiplied, some would differ in a bit
+            for (variable, _), value in zip(averages, self._plain, strict=True):
+                variable.assign(value)
+            return
+        self._plain = [np.array(keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
+        for (variable, momentum), value in zip(averages, self._plain, strict=True):
             known = 1 - momentum**self._clock.step
-            values = keras.ops.convert_to_numpy(variable).astype(np.float64)
-            variable.assign((values / known if wanted else values * known).astype(np.float32))
-        self._divided = wanted
+            variable.assign((value.astype(np.float64) / known).astype(np.float32))
 
     def _averages(self) -> list[tuple[keras.Variable, float]]:
         return [

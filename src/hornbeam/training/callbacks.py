@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import keras
 from hornbeam import console
 from hornbeam.storage import write_text
 from hornbeam.training.objective import EXACT_LOSS
+from hornbeam.training.optimizers import scale_rate
 
 Logs = dict[str, float]
 
@@ -25,8 +27,19 @@ _HIDDEN = ("cross_entropy", EXACT_LOSS)
 """Ends of the names of metrics that a line has no room for."""
 
 
+class Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """Keras' list of callbacks, but for one thing: in a batch logs may be arrays on the device.
+
+    Keras makes numbers of them for every batch, for which JAX must wait for the accelerator each time.
+    """
+
+    def _on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Count steps and seconds, stop at the last step, and mend the validation loss.
+    """Count steps and seconds, and mend the validation loss.
 
     Keras weighs the loss of every batch alike, padding included. `val_loss` becomes the mean over the
     validation pictures, each of which counts once, of what is trained on: with its label smoothing,
@@ -35,19 +48,71 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     layers add to the loss by themselves, such as L2, is left out.
 
     Args:
-        total_steps: of the whole training.
+        total_steps: of the whole training; `None` where something else ends it.
         batch_size: pictures per step.
+        seconds: that the whole training may take, validation included.
     """
 
-    def __init__(self, total_steps: int, batch_size: int) -> None:
+    def __init__(
+        self, total_steps: int | None, batch_size: int, seconds: float | None = None
+    ) -> None:
         super().__init__()
         self.total_steps = total_steps
+        self.total_seconds = seconds
         self.batch_size = batch_size
         self.step = 0
         self.training_seconds = 0.0
         self.pictures_per_second = 0.0
+        self.stopped = ""
+        self._spent = 0.0
+        self._begun = time.perf_counter()
         self._started = 0.0
         self._first_step = 0
+        self._factors: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the training has taken so far, with validation, over all its sessions."""
+        return self._spent + time.perf_counter() - self._begun
+
+    @property
+    def share(self) -> float:
+        """How much of the training is over, from 0 to 1."""
+        if self.total_seconds is not None:
+            return min(1.0, self.seconds / self.total_seconds)
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the training is to end: it has had its budget, or somebody stopped it."""
+        return bool(self.stopped) or self.share >= 1
+
+    def stop(self, reason: str) -> None:
+        """End the training at the next validation, before its budget is used up."""
+        self.stopped = self.stopped or reason
+
+    def set_factor(self, name: str, factor: float) -> None:
+        """Let the learning rate be multiplied by a factor, beside those of other names."""
+        self._factors[name] = factor
+        scale_rate(self.model.optimizer, math.prod(self._factors.values()))
+
+    def factor(self, name: str) -> float:
+        """Return a factor on the learning rate."""
+        return self._factors.get(name, 1.0)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a later session goes on from."""
+        return {
+            "step": self.step, "seconds": self.seconds, "training_seconds": self._training_seconds(),
+            "factors": self._factors,
+        }  # fmt: skip
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier session."""
+        self.step, self.training_seconds = state["step"], state["training_seconds"]
+        self._spent, self._begun = state["seconds"], time.perf_counter()
+        self._factors = dict(state["factors"])
+        self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the watch."""
@@ -57,15 +122,15 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         """Count one step."""
         self.step += 1
         self._read_watch()
-        if self.step >= self.total_steps:
-            self.model.stop_training = True
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Stop the watch: validation is not training."""
-        self.training_seconds += time.perf_counter() - self._started
+        self.training_seconds, self._started = self._training_seconds(), 0.0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Replace `val_loss` and add learning rate and speed to the logs."""
+        self.training_seconds, self._started = self._training_seconds(), 0.0
+        self.model.stop_training = False  # which only ended the interval
         if logs is None:
             return
         exact = {k: float(logs.pop(k)) for k in list(logs) if k.endswith(EXACT_LOSS)}
@@ -74,11 +139,16 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
             of_task = name.replace(EXACT_LOSS, "loss")  # there, with several tasks
             if of_task in logs:
                 logs[of_task] = value
-        logs["val_loss"] = sum(exact.values())
+        if exact:
+            logs["val_loss"] = sum(exact.values())
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
         logs["pictures_per_second"] = round(self.pictures_per_second, 1)
+
+    def _training_seconds(self) -> float:
+        running = time.perf_counter() - self._started if self._started else 0.0
+        return self.training_seconds + running
 
     def _read_watch(self) -> None:
         elapsed = time.perf_counter() - self._started
@@ -90,21 +160,23 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         clock: knows step and speed.
-        epochs: number of validation intervals.
+        epochs: number of validations, where they are one an epoch; `None` where they are not.
         advance: moves the live line.
     """
 
-    def __init__(self, clock: Clock, epochs: int, advance: console.Advance) -> None:
+    def __init__(self, clock: Clock, epochs: int | None, advance: console.Advance) -> None:
         super().__init__()
         self._clock = clock
         self._epochs = epochs
         self._advance = advance
         self._shown = 0.0
         self._started = 0.0
+        self._share = 0.0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Note the start."""
-        self._started = time.perf_counter()
+        self._started, self._share = time.perf_counter(), self._clock.share
+        self._advance(self._clock.step)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the live line; write its text anew a few times a second."""
@@ -113,6 +185,8 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             self._advance(1)
             return
         self._shown = now
+        if not console.is_terminal():
+            return  # nobody would see it, and the values must be waited for
         parts = [f"{k} {float(v):.3f}" for k, v in (logs or {}).items() if not k.endswith(_HIDDEN)]
         self._advance(1, "  ".join([*parts, f"{self._clock.pictures_per_second:.0f} pictures/s"]))
 
@@ -127,14 +201,17 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         if epoch < 0:  # a head that was trained before
             console.say("  ".join(["head", *values]))
             return
-        elapsed = time.perf_counter() - self._started
-        left = elapsed / self._clock.step * (self._clock.total_steps - self._clock.step)
-        console.say(
-            "  ".join([
-                f"epoch {epoch + 1}/{self._epochs}", *values,
-                f"{self._clock.pictures_per_second:.0f} pictures/s", f"{_duration(left)} left",
-            ])
-        )  # fmt: skip
+        where = f"epoch {epoch + 1}/{self._epochs}" if self._epochs else self._where()
+        line = [where, *values, f"{self._clock.pictures_per_second:.0f} pictures/s"]
+        done = self._clock.share - self._share
+        if done > 0 and self._started:
+            elapsed = time.perf_counter() - self._started
+            line.append(f"{_duration(elapsed / done * (1 - self._clock.share))} left")
+        console.say("  ".join(line))
+
+    def _where(self) -> str:
+        total = self._clock.total_steps
+        return f"step {self._clock.step}" + (f"/{total}" if total else "")
 
 
 class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
@@ -153,6 +230,20 @@ class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
         self._log = log
         self._rows: list[dict[str, Any]] = []
 
+    def get_state(self) -> dict[str, Any]:
+        """Return how many lines there are."""
+        return {"rows": len(self._rows)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on after that many lines of the file; later ones are of steps that will come again."""
+        rows: list[dict[str, Any]] = []
+        if state["rows"]:
+            with self._path.open(encoding="utf-8", newline="") as file:
+                rows = [dict(row) for row in csv.DictReader(file)]
+        self._rows = rows[: state["rows"]]
+        if len(self._rows) < len(rows):
+            self._write()
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add a line."""
         row = {
@@ -163,12 +254,16 @@ class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
             **{name: round(float(value), 6) for name, value in (logs or {}).items()},
         }
         self._rows.append(row)
+        self._write()
+        self._log("validation", **row)
+
+    def _write(self) -> None:
+        names = dict.fromkeys(name for row in self._rows for name in row)
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self._path, text.getvalue())
-        self._log("validation", **row)
 
 
 def validation_score(logs: Logs) -> tuple[float, float]:

@@ -1,63 +1,350 @@
-"""Weights on disk while the training goes on: the best so far, and the last."""
+"""Checkpoints: all that a training goes on from, and all that its model needs elsewhere.
+
+checkpoints/step-00000120/   appears whole
+    model.weights.h5         of the classifier, as it was judged: with `--ema` the averages
+    model.json               the classifier's layers, in float32; with these two plain Keras has it
+    training.safetensors     every variable of model, optimiser and metrics, as training left them
+    state.json               step, metrics, counters of the callbacks
+    config.yaml  dataset.json  recipe.py   of the run
+checkpoints/best → step-…    by `--monitor`
+checkpoints/last → step-…
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from hornbeam.storage import new_directory, point_link, write_json
-from hornbeam.training.averages import averaged, has_averages
-from hornbeam.training.callbacks import Clock, validation_score
+from hornbeam.errors import RunError
+from hornbeam.storage import flush_directory, new_directory, point_link, tidy, write_json
+from hornbeam.training.averages import Judged
+from hornbeam.training.callbacks import Clock, Logs
+from hornbeam.training.patience import Monitor
+from hornbeam.training.rhythm import Every, sync
+from hornbeam.training.signals import Requests
+
+WEIGHTS = "model.weights.h5"
+_VARIABLES = "training.safetensors"
+_STATE = "state.json"
+
+
+def silent(event: str, **facts: Any) -> None:
+    """Tell nobody."""
 
 
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
-    """Save the weights after each validation, in a directory that appears whole.
+    """Save after each validation, and whenever it is due or asked for.
 
-        checkpoints/step-00000120/model.weights.h5   loads with `model.load_weights`; with `--ema`
-                                                     the averages
-                                  raw.weights.h5     with `--ema`: those that training goes on from
-                                  state.json         step and metrics
-        checkpoints/best → step-…                    most accurate on the validation pictures
-        checkpoints/last → step-…
+    The last of all callbacks, as it keeps what they count. Files are written at once, without waiting
+    for the disk; a thread then sees to it that they are on it, renames, and removes older ones. The
+    next checkpoint, and the end, wait for that thread.
 
     Args:
         directory: of the checkpoints.
         clock: knows the step.
+        classifier: whose weights are kept; the model that is trained, or a part of it.
+        monitor: what the best is; `None` where nothing is validated: the last is.
+        keep: newest checkpoints that are kept beside the best.
+        every: when to save within an interval; `None` = not.
+        requests: what signals ask for.
+        judged: those that change the model for validation.
+        stateful: callbacks with `get_state` and `set_state`.
+        files: names and contents of what is put beside.
+        log: is told of each.
     """
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, classifier: keras.Model, *,
+        monitor: Monitor | None = None, keep: int = 1, every: Every | None = None,
+        requests: Requests | None = None, judged: Sequence[Judged] = (),
+        stateful: Sequence[Any] = (), files: dict[str, bytes] | None = None,
+        log: Callable[..., None] = silent,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._directory = directory
+        self.directory = directory
         self._clock = clock
-        self._best: tuple[float, float] | None = None
+        self._classifier = twin(classifier)
+        self._monitor = monitor
+        self._keep = keep
+        self._every = every
+        self._requests = requests or Requests()
+        self._judged = judged
+        self._stateful = {type(callback).__name__: callback for callback in stateful}
+        self._files = files or {}
+        self._log = log
+        self._architecture = json.dumps(_in_float32(json.loads(self._classifier.to_json())))
+        self._best: dict[str, Any] | None = None
+        self._saved_at = 0.0
+        self._saved_step = -1
+        self._epoch = 0
+        self._metrics: list[NDArray[Any]] | None = None
+        self._interval_logs: Logs = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save, move the links, and remove what neither of them names."""
-        logs = logs or {}
-        name = f"step-{self._clock.step:08}"
-        with new_directory(self._directory / name) as temporary:
-            with averaged(self.model):
-                self.model.save_weights(temporary / "model.weights.h5")
-            if has_averages(self.model):
-                self.model.save_weights(temporary / "raw.weights.h5")
-            state = {"step": self._clock.step, "epoch": epoch + 1, "metrics": logs}
-            write_json(temporary / "state.json", state)
-        score = validation_score(logs)
-        if self._best is None or score > self._best:
-            self._best = score
-            point_link(self._directory / "best", name)
-        point_link(self._directory / "last", name)
-        kept = {(self._directory / link).resolve() for link in ("best", "last")}
-        for other in self._directory.glob("step-*"):
-            if other.resolve() not in kept:
-                shutil.rmtree(other)
+    def restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Put everything back as `load` found it; metrics, when the next interval begins."""
+        put_back(self.model, arrays)
+        if not state["validated"]:
+            self._metrics = [arrays[name] for name in _named(arrays, "metric")]
+        self._best, self._epoch = state["best"], state["epoch"]
+        self._saved_step = state["step"]
+        for name, callback in self._stateful.items():
+            if name in state["callbacks"]:
+                callback.set_state(state["callbacks"][name])
+        self._saved_at = self._clock.seconds
+
+    def go_back(self) -> None:
+        """Put model and optimiser of the best checkpoint back; counters stay."""
+        self.wait()
+        _, arrays = load(self.directory / "best")
+        with contextlib.ExitStack() as stack:
+            for judged in self._judged:
+                stack.enter_context(judged.as_if(False))
+            put_back(self.model, arrays)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Let the metrics of an interval that was cut go on from where they were."""
+        self._epoch = epoch
+        if self._metrics is not None:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+        self._metrics = None
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Save, where it is due or asked for."""
+        self._raise()
+        ends = self.model.stop_training
+        if ends:
+            self._interval_logs = {k: float(v) for k, v in (logs or {}).items()}
+        due = self._every and self._every.due(
+            self._clock.step, self._clock.seconds - self._saved_at
+        )
+        if self._requests.stop or ((due or self._requests.save) and not ends):
+            sync(self.model)
+            self._save(None, waits=ends)
+            self._leave()
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Save in the midst of a validation only where the training must end."""
+        if self._requests.stop:
+            self._save(None, waits=True)
+            self._leave()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save what was validated."""
+        self._epoch = epoch + 1
+        self._raise()
+        self._save(logs or {})
+        self._leave()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Wait for the disk."""
+        self.close()
+
+    def begin(self) -> None:
+        """Save the very first weights, for who may have to go back to them."""
+        self._save(None)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on the disk."""
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = None
+
+    def close(self) -> None:
+        """Wait for the disk, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+    def _raise(self) -> None:
+        """Raise what the thread has met, such as a full disk."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def _leave(self) -> None:
+        if self._requests.stop:
+            self.wait()
+            self._requests.leave(self._clock.step)
+
+    def _save(self, validated: Logs | None, waits: bool = False) -> None:
+        """Save.
+
+        Args:
+            validated: training and validation metrics of an interval that has ended; `None` within
+                one.
+            waits: the interval has ended, and its validation is to come.
+        """
+        step = self._clock.step
+        self._requests.save = False
+        self.wait()
+        name = f"step-{step:08}"
+        if validated is not None:
+            score = self._monitor.score(validated) if self._monitor else (float(step),)
+            if self._best is None or score > tuple(self._best["score"]):
+                self._best = {"score": score, "name": name}
+        state = {
+            "step": step, "epoch": self._epoch, "validated": validated is not None,
+            "metrics": validated, "waiting": self._interval_logs if waits else None,
+            "best": self._best,
+            "callbacks": {n: callback.get_state() for n, callback in self._stateful.items()},
+        }  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            for judged in self._judged:
+                stack.enter_context(judged.as_if(False))
+            arrays = snapshot(self.model)
+        writing = contextlib.ExitStack()
+        temporary = writing.enter_context(new_directory(self.directory / name, replace=True))
+        try:
+            with contextlib.ExitStack() as stack:
+                for judged in self._judged:
+                    stack.enter_context(judged.as_if(True))
+                self._classifier.save_weights(temporary / WEIGHTS)
+        except BaseException:
+            writing.__exit__(*_current_error())
+            raise
+        self._saved_at, self._saved_step = self._clock.seconds, step
+        self._writing = self._thread.submit(self._finish, writing, temporary, arrays, state)
+
+    def _finish(
+        self, writing: contextlib.ExitStack, temporary: Path, arrays: dict[str, NDArray[Any]],
+        state: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Write the rest, see to it that all is on the disk, rename, and remove older ones."""
+        with writing:
+            from safetensors.numpy import save_file
+
+            save_file(arrays, temporary / _VARIABLES)
+            (temporary / "model.json").write_text(self._architecture, encoding="utf-8")
+            for name, content in self._files.items():
+                (temporary / name).write_bytes(content)
+            write_json(temporary / _STATE, state)
+            flush_directory(temporary)
+        name = f"step-{state['step']:08}"
+        if state["best"]:
+            point_link(self.directory / "best", state["best"]["name"])
+        point_link(self.directory / "last", name)
+        newest = [path.name for path in steps_of(self.directory)][: self._keep]
+        kept = {*newest, name, (state["best"] or {}).get("name")}
+        for other in steps_of(self.directory):
+            if other.name not in kept:
+                shutil.rmtree(other, ignore_errors=True)
+        self._log("checkpoint", step=state["step"], validated=state["validated"])
 
 
-def load_checkpoint(model: keras.Model, directory: Path, which: str = "best") -> dict[str, object]:
-    """Put the weights of the `best` or `last` checkpoint into a model; return its state."""
+def twin(classifier: keras.Model) -> keras.Model:
+    """Return a model of the same layers that is not compiled, and so keeps no optimiser's state."""
+    return keras.Model(classifier.input, classifier.output, name=classifier.name)
+
+
+def _in_float32(config: Any) -> Any:
+    if isinstance(config, list):
+        return [_in_float32(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy" and "mixed" in str(config["config"].get("name")):
+        return config | {"config": {**config["config"], "name": "float32"}}
+    return {name: _in_float32(part) for name, part in config.items()}
+
+
+def snapshot(model: keras.Model) -> dict[str, NDArray[Any]]:
+    """Return copies of every variable of a compiled model, its optimiser and its metrics."""
+    return {
+        f"{kind}/{index:05}": np.array(keras.ops.convert_to_numpy(variable))
+        for kind, variables in _variables(model).items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def put_back(model: keras.Model, arrays: dict[str, NDArray[Any]]) -> None:
+    """Set the variables of model and optimiser to what `snapshot` returned.
+
+    Raises:
+        RunError: it was another model or optimiser.
+    """
+    kinds = _variables(model)
+    for kind in ("model", "optimizer"):
+        values = [arrays[name] for name in _named(arrays, kind)]
+        shapes = [tuple(variable.shape) for variable in kinds[kind]]
+        if [value.shape for value in values] != shapes:
+            raise RunError(
+                f"The checkpoint's {kind} has {len(values)} variables, other than the {len(shapes)} of "
+                "the one that is to go on; were options changed?"
+            )
+        for variable, value in zip(kinds[kind], values, strict=True):
+            variable.assign(value)
+
+
+def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    of_metrics = {id(variable) for variable in model.metrics_variables}
+    return {
+        "model": [variable for variable in model.variables if id(variable) not in of_metrics],
+        "optimizer": list(model.optimizer.variables),
+        "metric": list(model.metrics_variables),
+    }
+
+
+def _named(arrays: dict[str, NDArray[Any]], kind: str) -> list[str]:
+    return sorted(name for name in arrays if name.startswith(f"{kind}/"))
+
+
+def steps_of(directory: Path) -> list[Path]:
+    """Return the checkpoints in a directory, the newest first; each is whole."""
+    return sorted(directory.glob("step-*"), reverse=True)
+
+
+def load(checkpoint: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the state of a checkpoint, and its variables.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        return dict(state), load_file(checkpoint / _VARIABLES)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RunError(f"The checkpoint {checkpoint} cannot be read ({reason}).") from None
+
+
+def newest(directory: Path) -> tuple[Path, dict[str, Any], dict[str, NDArray[Any]]] | None:
+    """Return the newest checkpoint that can be read, its state and variables; `None` of none.
+
+    What was half written is removed, and a damaged one passed over with a warning.
+    """
+    from hornbeam import console
+
+    tidy(directory)
+    for checkpoint in steps_of(directory):
+        try:
+            return checkpoint, *load(checkpoint)
+        except RunError as error:
+            console.warn(f"{error} The one before it is taken.")
+    return None
+
+
+def load_checkpoint(model: keras.Model, directory: Path, which: str = "best") -> dict[str, Any]:
+    """Put the weights of the `best` or `last` checkpoint into a classifier; return its state."""
     checkpoint = directory / which
-    model.load_weights(checkpoint / "model.weights.h5")
-    return dict(json.loads((checkpoint / "state.json").read_text()))
+    twin(model).load_weights(checkpoint / WEIGHTS)
+    return dict(json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
+
+
+def _current_error() -> Any:
+    import sys
+
+    return sys.exc_info()

@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from hornbeam import console
-from hornbeam.backend import compiles_with_xla
-from hornbeam.data.feed import feed, plain_errors
+from hornbeam import backend, console
+from hornbeam.config import TrainOptions
+from hornbeam.data.feed import feed, feeding, plain_errors
 from hornbeam.data.loader import Loader
-from hornbeam.training.averages import ValidateAverages
+from hornbeam.errors import TrainingError
+from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
-from hornbeam.training.callbacks import Clock, Logs, MetricsFile, Progress
-from hornbeam.training.checkpoints import Checkpoints
-from hornbeam.training.tensorboard import TensorBoard
+from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
+from hornbeam.training.checkpoints import Checkpoints, newest, silent
+from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
+from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
+from hornbeam.training.rates import Rates
+from hornbeam.training.rhythm import Budget, Every, FollowTheClock, Rhythm
+from hornbeam.training.signals import Requests, heard
 
+_ENDLESS = 2**31
+"""Steps and epochs for Keras, where `Rhythm` says when it is enough."""
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How long to train.
+_MOST_ROLLBACKS = 3
 
-    Attributes:
-        total_steps: batches in all.
-        steps_per_interval: batches from one validation to the next.
-    """
-
-    total_steps: int
-    steps_per_interval: int
-
-    @classmethod
-    def of(
-        cls, steps_per_epoch: int, epochs: int | None, steps: int | None, group: int = 1
-    ) -> Budget:
-        """Make a budget of a number of epochs or, where that is given, of steps; of neither, of none.
-
-        Groups of batches whose gradients are averaged are whole: the steps are rounded up to them.
-        """
-        total = -(-(steps or steps_per_epoch * (epochs or 0)) // group) * group
-        return cls(total, max(1, min(steps_per_epoch, total)))
-
-    @property
-    def intervals(self) -> int:
-        """Number of validations; the last interval may be shorter than the others."""
-        return -(-self.total_steps // self.steps_per_interval)
+Follow = Callable[[Clock], list[keras.callbacks.Callback]]
 
 
 def compile_classifier(
@@ -54,7 +37,9 @@ def compile_classifier(
     optimizer: keras.optimizers.Optimizer,
     losses: Mapping[str, keras.losses.Loss],
     metrics: Mapping[str, Sequence[Any]],
-) -> None:
+    *,
+    eager: bool = False,
+) -> list[str]:
     """Give a classifier its optimiser, losses and metrics.
 
     All metrics are weighted, so that padding, whose weight is 0, counts in none of them.
@@ -64,70 +49,264 @@ def compile_classifier(
         optimizer: with its rate or schedule.
         losses: by task; see `objective.losses_of`, which weighs the tasks as well.
         metrics: by task; see `objective.metrics_of`.
+        eager: run each operation as Python comes to it.
+
+    Returns:
+        The names that the metrics have in logs.
     """
     model.compile(
         optimizer=optimizer,
         loss=dict(losses),
         weighted_metrics={task: list(named) for task, named in metrics.items()},
-        jit_compile=compiles_with_xla(),
+        jit_compile=False if eager else backend.compiles_with_xla(),
+        run_eagerly=eager,
     )
+    names = [
+        getattr(m, "name", getattr(m, "__name__", str(m))) for ms in metrics.values() for m in ms
+    ]
+    if len(metrics) == 1:
+        return names
+    tasks = [task for task, ms in metrics.items() for _ in ms]
+    return [f"{task}_{name}" for task, name in zip(tasks, names, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a training is noted.
+
+    Attributes:
+        directory: of the run: gets `checkpoints/`, `metrics.csv` and `tensorboard/`.
+        files: what each checkpoint gets beside weights and state.
+        log: is told of what happens.
+    """
+
+    directory: Path
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    log: Callable[..., None] = silent
 
 
 def fit(
     model: keras.Model,
+    classifier: keras.Model,
     training: Loader,
-    validation: Loader,
-    budget: Budget,
-    directory: Path,
+    validation: Loader | None,
+    options: TrainOptions,
+    place: Place,
     *,
-    log: Callable[..., None],
-    threads: int,
-    processes: int = 0,
-    head: tuple[Logs, float] | None = None,
-    batch_norm_warmup: bool = False,
+    metrics: Iterable[str] = ("accuracy",),
+    follow: Follow | None = None,
+    head: Callable[[], tuple[Logs, float]] | None = None,
+    resume: bool = False,
 ) -> None:
     """Train a compiled classifier, with everything noted in a run directory.
 
     Args:
         model: gets the last weights; the best are in the checkpoints.
+        classifier: the model, or the part of it that is kept.
         training: shuffled.
-        validation: in order, padded.
-        budget: how long.
-        directory: gets `checkpoints/`, `metrics.csv` and `tensorboard/`.
-        log: is told of every validation.
-        threads: pictures decoded at a time.
-        processes: processes that decode; 0 = threads of this one.
-        head: what `train_head` returned, where there was one; noted as epoch 0.
-        batch_norm_warmup: see `batch_norm.WarmUpBatchNorm`.
+        validation: in order, padded; `None` validates nothing.
+        options: resolved and planned.
+        place: where all is noted.
+        metrics: names of what validation gives, for `--monitor`.
+        follow: makes callbacks that look on.
+        head: trains the head before all else, see `head.train_head`; noted as epoch 0.
+        resume: go on from the newest checkpoint, where there is one.
+
+    Raises:
+        InterruptionError: a signal ended the training, which is saved.
+        TrainingError: the loss is no number.
     """
-    clock = Clock(budget.total_steps, training.batch_size)
-    with console.progress("training", budget.total_steps) as advance, plain_errors():
-        callbacks: list[keras.callbacks.Callback] = [
-            clock,
-            *([WarmUpBatchNorm(clock)] if batch_norm_warmup else []),
-            ValidateAverages(),
-            Checkpoints(directory / "checkpoints", clock),
-            MetricsFile(directory / "metrics.csv", clock, log),
-            TensorBoard(directory / "tensorboard", clock),
-            Progress(clock, budget.intervals, advance),
-        ]
-        if head is not None:
-            model.optimizer.build(model.trainable_variables)  # a checkpoint holds its state
-            logs, clock.training_seconds = head
-            for callback in callbacks:
-                callback.set_model(model)
-                callback.on_epoch_end(-1, logs)
-        if not budget.total_steps:
-            for callback in callbacks:
-                callback.on_train_end()
+    budget = budget_of(options, training, head is not None)
+    clock = Clock(budget.steps, training.batch_size, budget.seconds)
+    directory = place.directory
+    requests = Requests(f"To go on: hornbeam train --run {directory} --resume")
+    monitor = Monitor.of(options, metrics) if validation else None
+    per_epoch = training.steps_per_epoch
+    every = Every(min(per_epoch, budget.steps or per_epoch))
+    if options.validate_every:
+        every = Every.of(options.validate_every, per_epoch, training.batch_size)
+    judged: list[Judged] = [ValidateAverages()]
+    if options.batch_norm_warmup:
+        judged.append(WarmUpBatchNorm(clock))
+    noted = MetricsFile(directory / "metrics.csv", clock, place.log)
+    rhythm = Rhythm(clock, every)
+    patience = _patience(options, clock, monitor, lambda: saver.go_back())
+    followers = follow(clock) if follow else []
+    stateful = [c for c in (clock, noted, rhythm, *patience, *followers) if hasattr(c, "get_state")]
+    saver = Checkpoints(
+        directory / "checkpoints", clock, classifier, monitor=monitor, keep=options.keep,
+        every=Every.of(options.save_every, per_epoch, training.batch_size)
+        if options.save_every else None,
+        requests=requests, judged=judged, stateful=stateful, files=dict(place.files),
+        log=place.log,
+    )  # fmt: skip
+    epochs = None
+    if every.steps == per_epoch or every.steps == budget.steps:
+        epochs = -(-budget.steps // every.steps) if budget.steps else None
+    timed = []
+    if options.time:
+        timed = [FollowTheClock(clock, Rates.of(options, clocked_steps(options), per_epoch))]
+    with (
+        heard(requests),
+        console.progress("training", budget.steps) as advance,
+        plain_errors(),
+    ):
+        progress = Progress(clock, epochs, advance)
+        watch = [WatchTheLoss(clock)]
+        ordered = [clock, *judged, *watch, *timed, noted, *patience, *followers, progress, rhythm,
+                   saver]  # fmt: skip
+        model.optimizer.build(model.trainable_variables)
+        callbacks = Callbacks(ordered, model=model, add_history=True)
+        session = _Session(model, training, validation, options, callbacks, clock, saver)
+        try:
+            session.begin(resume, head, place)
+            for rollbacks in range(_MOST_ROLLBACKS + 1):
+                try:
+                    session.run()
+                    return
+                except NoNumberError as error:
+                    last = options.on_nan == "stop" or rollbacks == _MOST_ROLLBACKS
+                    session.mend(error, place, last)
+        finally:
+            saver.close()
+
+
+def budget_of(options: TrainOptions, training: Loader, with_head: bool) -> Budget:
+    """Return how long to train in steps: not at all where only the head is trained, apart."""
+    if with_head and not options.finetune:
+        # Epochs of a head alone are over what was computed once: `train_head` has them.
+        return Budget(0)
+    return Budget.of(options, training.steps_per_epoch)
+
+
+def clocked_steps(options: TrainOptions) -> int:
+    """Return into how many steps a schedule divides a time: enough for any."""
+    return 1_000_000 if options.time else 0
+
+
+def _patience(
+    options: TrainOptions, clock: Clock, monitor: Monitor | None, go_back: Callable[[], None]
+) -> list[keras.callbacks.Callback]:
+    found: list[keras.callbacks.Callback] = []
+    if monitor and options.schedule == "plateau":
+        back = go_back if options.rollback else None
+        found.append(
+            Plateau(clock, monitor, options.patience, options.factor, options.max_decays, back)
+        )
+    if monitor and options.early_stopping:
+        found.append(EarlyStopping(clock, monitor, options.early_stopping))
+    return found
+
+
+class _Session:
+    """One process' part of a training: from a checkpoint, or the start, to the end."""
+
+    def __init__(
+        self, model: keras.Model, training: Loader, validation: Loader | None,
+        options: TrainOptions, callbacks: Callbacks, clock: Clock, saver: Checkpoints,
+    ) -> None:  # fmt: skip
+        self._model = model
+        self._training = training
+        self._validation = validation
+        self._options = options
+        self._callbacks = callbacks
+        self._clock = clock
+        self._saver = saver
+        self._epoch = 0
+        self._threads = options.threads or backend.cores()
+
+    def begin(
+        self, resume: bool, head: Callable[[], tuple[Logs, float]] | None, place: Place
+    ) -> None:
+        """Go on from a checkpoint; where there is none, train the head, if there is one to train."""
+        if resume and self._go_on():
+            if not self._clock.over:
+                console.say(f"Going on after step {self._clock.step}.")
+            place.log("resume", step=self._clock.step)
             return
-        model.fit(
-            feed(training, budget.total_steps, threads=threads, processes=processes),
-            epochs=budget.intervals,
-            steps_per_epoch=budget.steps_per_interval,
-            validation_data=feed(validation, validation.steps_per_epoch, threads=threads),
-            validation_steps=validation.steps_per_epoch,
-            callbacks=callbacks,
-            shuffle=False,  # the loader did
-            verbose=0,
+        if head is not None:
+            logs, self._clock.training_seconds = head()
+            self._callbacks.on_epoch_end(-1, logs)
+        elif self._options.on_nan == "rollback":
+            self._saver.begin()
+
+    def _go_on(self) -> bool:
+        """Put the newest checkpoint back; return whether there is one."""
+        found = newest(self._saver.directory)
+        if found is None:
+            return False
+        _, state, arrays = found
+        self._saver.restore(state, arrays)
+        self._epoch = state["epoch"]
+        if state["waiting"] is not None:
+            self._validate(state["waiting"])
+        return True
+
+    def _validate(self, logs: Logs) -> None:
+        """Validate an interval that was ended before its validation was."""
+        if self._validation is not None:
+            judged = self._model.evaluate(
+                feed(self._validation, self._validation.steps_per_epoch, threads=self._threads),
+                steps=self._validation.steps_per_epoch, callbacks=self._callbacks, verbose=0,
+                return_dict=True,
+            )  # fmt: skip
+            logs |= {f"val_{name}": value for name, value in judged.items()}
+        self._callbacks.on_epoch_end(self._epoch, logs)
+        self._epoch += 1
+
+    def run(self) -> None:
+        """Train until it is over."""
+        clock, validation = self._clock, self._validation
+        if clock.over:
+            self._callbacks.on_train_end()
+            return
+        left = _ENDLESS if clock.total_steps is None else clock.total_steps - clock.step
+        judge: dict[str, Any] = {}
+        if validation is not None:
+            steps = validation.steps_per_epoch
+            judge = {
+                "validation_data": feed(validation, steps, threads=self._threads),
+                "validation_steps": steps,
+            }
+        with feeding(
+            self._training, left, clock.step, threads=self._threads,
+            processes=self._options.processes,
+        ) as batches:  # fmt: skip
+            self._model.fit(
+                batches,
+                initial_epoch=self._epoch,
+                epochs=_ENDLESS,
+                steps_per_epoch=_ENDLESS,
+                callbacks=self._callbacks,
+                shuffle=False,  # the loader did
+                verbose=0,
+                **judge,
+            )
+
+    def mend(self, error: NoNumberError, place: Place, last: bool) -> None:
+        """Show the batch whose loss is no number; go back to a checkpoint, or give up.
+
+        Raises:
+            TrainingError: there is no going back.
+        """
+        directory = place.directory / f"bad-step-{error.step:08}"
+        write_batch(self._training, error.step, directory)
+        what = (
+            f"The loss of step {error.step} is {error.loss}, at a learning rate of {error.rate:.3g}; "
+            f"its pictures are in {directory}."
+        )
+        place.log("no number", step=error.step, learning_rate=error.rate)
+        self._saver.wait()
+        if last:
+            tried = " after going back 3 times" if self._options.on_nan == "rollback" else ""
+            advice = (
+                "Try a lower --learning-rate, --clip-norm 1, or --on-nan rollback."
+                if not tried else "Try a lower --learning-rate, or --clip-norm 1."
+            )  # fmt: skip
+            raise TrainingError(f"{what} Stopped{tried}. {advice}")
+        factor = self._clock.factor("no number") * self._options.nan_factor
+        assert self._go_on()  # `begin` saved
+        self._clock.set_factor("no number", factor)
+        console.warn(
+            f"{what} Going back to step {self._clock.step}, with {factor:g} times the learning rate."
         )

@@ -27,6 +27,7 @@ from hornbeam.training.features import (
 )
 from hornbeam.training.linear import LinearHead, solve_linear_head
 from hornbeam.training.optimizers import build_optimizer
+from hornbeam.training.rhythm import Every, Rhythm
 from hornbeam.training.schedules import build_schedule
 
 Compile = Callable[[keras.Model, Any, bool], None]
@@ -82,7 +83,7 @@ def train_head(
     learnt = compute_features(extractor, training, views=options.precompute_views, **made)
     judged = compute_features(extractor, validation, runtime=learnt.runtime, **made)
     console.say(_computed(learnt, judged, time.perf_counter() - start))
-    asked = not options.finetune and (options.epochs or options.steps)
+    asked = not options.finetune and (options.epochs or options.steps or options.time)
     layers = None if own_loss or asked else linear_layers(head, tasks)
     if layers and _solvable(tasks, options, class_weights, learnt.values):
         heads = solve_heads(
@@ -135,13 +136,14 @@ def _train_in_steps(
     changes: dict[str, Any] = {"lr_mult": (), "layer_decay": 1.0, "accumulate": 1, "ema": None}
     if options.finetune:  # what is said of steps and rates is meant for that
         changes |= {"learning_rate": _RATE, "schedule": "cosine", "learning_rate_phases": None,
-                    "epochs": None, "steps": None}  # fmt: skip
+                    "epochs": None, "steps": None, "time": None}  # fmt: skip
     options = options.model_copy(update=changes)
     steps = options.steps or training.steps_per_epoch * (options.epochs or _EPOCHS)
     epochs = -(-steps // training.steps_per_epoch)
     schedule = build_schedule(options, steps, training.steps_per_epoch)
     compile_model(head, build_optimizer(options, schedule, head), mixes)
     best = _Best()
+    clock = Clock(steps, training.batch_size)
     with console.progress("head", steps):
         head.fit(
             feed(training, steps),
@@ -149,7 +151,7 @@ def _train_in_steps(
             steps_per_epoch=training.steps_per_epoch,
             validation_data=feed(validation, validation.steps_per_epoch),
             validation_steps=validation.steps_per_epoch,
-            callbacks=[Clock(steps, training.batch_size), best],
+            callbacks=[clock, best, Rhythm(clock, Every(training.steps_per_epoch))],
             shuffle=False,
             verbose=0,
         )

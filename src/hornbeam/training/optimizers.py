@@ -67,12 +67,13 @@ def build_optimizer(
         arguments["adam_weight_decay"] = arguments["weight_decay"]
     kept = {"ftrl": Ftrl, "muon": Muon}.get(options.optimizer)
     base = kept or getattr(keras.optimizers, _CLASSES[options.optimizer])
-    special = any(factor != 1 for factor in factors.values()) or options.ema is not None
+    scaled = options.schedule == "plateau" or options.on_nan == "rollback" or options.time
+    special = any(factor != 1 for factor in factors.values()) or options.ema is not None or scaled
     if special or kept or options.accumulate > 1:
         if keras.config.backend() == "torch":
             raise ConfigError(
-                "On PyTorch there are no factors on the rate, no ema, no accumulation, and neither "
-                "muon nor ftrl; choose --backend tensorflow or jax."
+                "On PyTorch there are no factors on the rate (nor plateau, rollback and --time), no ema, "
+                "no accumulation, and neither muon nor ftrl; choose --backend tensorflow or jax."
             )
         base = type(base.__name__, (PerVariable, base), {})
     optimizer: Any = base(**arguments)
@@ -97,6 +98,11 @@ def bare(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def scale_rate(optimizer: Any, factor: float) -> None:
+    """Let a built `PerVariable` optimiser multiply its rate by a factor, not by an earlier one."""
+    bare(optimizer).rate_scale.assign(factor)
+
+
 class Opaque:
     """What Keras is not to track, wrap or save with an optimiser that has it as an attribute."""
 
@@ -110,6 +116,9 @@ class PerVariable(_Mixin):  # type: ignore[misc]
     Accumulation: the rate is that of the first batch of the group, so that the training equals that
     of batches that are as large as the group. Keras takes the rate of the last.
 
+    The whole rate has a factor too, one of the optimiser's variables: it may change during a training
+    and is saved with it.
+
     Averages: they are of the weights after each update, with the decay `min(d, t / (9 + t))` at
     update t = 0, 1, …, so that the first weights are soon forgotten. (This is the rule of
     TensorFlow's ExponentialMovingAverage, begun after the first update.) Keras has no warm-up and,
@@ -119,6 +128,13 @@ class PerVariable(_Mixin):  # type: ignore[misc]
     def set_factors(self, factors: list[tuple[Any, float]]) -> None:
         """Give the factors by variable; others have 1."""
         self._factors = Opaque({self._var_key(v): factor for v, factor in factors if factor != 1})
+
+    def build(self, variables: Any) -> None:
+        """Make the state of the class, and the factor on the whole rate."""
+        if self.built:
+            return
+        super().build(variables)
+        self.rate_scale = self.add_variable(shape=(), initializer="ones", name="rate_scale")
 
     def factor_of(self, variable: Any) -> float:
         """Return the factor on the rate of a variable."""
@@ -139,8 +155,11 @@ class PerVariable(_Mixin):  # type: ignore[misc]
     def _get_current_learning_rate(self) -> Any:
         schedule, group = self._learning_rate, self.gradient_accumulation_steps
         if group and isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            return schedule(self._iterations // group * group)
-        return super()._get_current_learning_rate()
+            rate = schedule(self._iterations // group * group)
+        else:
+            rate = super()._get_current_learning_rate()
+        scale = getattr(self, "rate_scale", None)
+        return rate if scale is None else rate * scale
 
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         if not self.use_ema:

@@ -78,6 +78,11 @@ class Rates:
                 f"--end-learning-rate {options.end_learning_rate:g} is above the learning rate, "
                 f"{peak:g}."
             )
+        if options.time and (options.schedule in ("exponential", "phases") or options.warmup >= 1):
+            raise ConfigError(
+                "With --time the rate follows the clock; --warmup is then a share of it, and "
+                "--schedule neither exponential nor phases, which count steps."
+            )
         if options.schedule == "exponential" and steps_per_epoch is None:
             raise ConfigError(
                 "--schedule exponential counts epochs: name DATA, or --epochs-per-decay."

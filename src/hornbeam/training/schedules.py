@@ -38,6 +38,12 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
         return cls(Rates(**(config | {"phases": pairs})))
 
 
-def build_schedule(options: TrainOptions, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """Return the schedule that resolved options ask for; see `rates.Rates.of`."""
-    return Schedule(Rates.of(options, total_steps, steps_per_epoch))
+def build_schedule(
+    options: TrainOptions, total_steps: int, steps_per_epoch: int
+) -> Schedule | float:
+    """Return the schedule that resolved options ask for; see `rates.Rates.of`.
+
+    With a budget of time it is the highest rate, which `rhythm.FollowTheClock` multiplies.
+    """
+    rates = Rates.of(options, total_steps, steps_per_epoch)
+    return rates.peak if options.time else Schedule(rates)
