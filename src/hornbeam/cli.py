@@ -19,7 +19,7 @@ from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
 from hornbeam.options import Options, choices_of, flag, read_config_file
 
 _SECTIONS = ("arguments", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
-             "training", "validation", "checkpoints", "learning rate", "optimizer", "loss", "pictures", "augmentation",
+             "training", "validation", "checkpoints", "learning rate", "optimizer", "loss", "metrics", "pictures", "augmentation",
              "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
+from hornbeam.groups import Groups as GroupLists
+from hornbeam.groups import read_groups
+from hornbeam.measures import parse_measures
 from hornbeam.options import (
     Count,
     Data,
@@ -42,6 +45,12 @@ _BATCH_OF_ANSWERS = "pictures per forward pass"
 NEAR = 8
 """Of 200 crops by 2 % this finds 196, and 6 bits 188, with no false alarm more (benchmarks/check.py)."""
 
+TOPS = (3, 5)
+"""Sizes of the first few answers in which `evaluate` looks for the class."""
+
+SPECIFICITIES = (0.9, 0.95)
+"""Specificities at which `evaluate` tells the sensitivity."""
+
 MAX_PIXELS = 178_956_970
 """Pillow's limit too: above it a small file may be made to fill the memory."""
 
@@ -59,6 +68,20 @@ _VERIFY = (
     "decode every picture first; what was verified before and has not changed is not read again"
 )
 _VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
+
+
+_GROUPS = (
+    "YAML file of groups of classes ('animal: [cat, dog]', or that by task), whose accuracy is told too"
+)
+
+
+def _checked_measures(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of measures, stripped, if all are well formed."""
+    return tuple(measure.name for measure in parse_measures(names))
+
+
+Measures = Annotated[Names, AfterValidator(_checked_measures)]
+Groups = Annotated[GroupLists | None, BeforeValidator(read_groups)]
 
 
 class SampleOptions(Options):
@@ -719,6 +742,12 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         (), "how much each task counts, as in 'colour=1,kind=0.5'", section="loss",
         metavar="TASK=X,…",
     )  # fmt: skip
+    metrics: Measures = option(
+        (), "what is reported beside accuracy, separated by commas: top_3, macro_f1, precision:CLASS, "
+        "auc, sensitivity_at_specificity=0.9, …, see docs/metrics.md", section="metrics",
+        metavar="NAME,…",
+    )  # fmt: skip
+    groups: Groups = option(None, _GROUPS, section="metrics", metavar="FILE")
 
     backend: Backend = option("auto", _BACKEND, section="machine")
     precision: Literal[
@@ -911,6 +940,9 @@ class EvaluateOptions(TableOptions):
     )
     on_bad: OnBad = option("error", _ON_BAD, section="data")
     verify: bool = option(True, _VERIFY, section="data")
+    groups: Groups = option(
+        None, _GROUPS + "; else those of the training", section="metrics", metavar="FILE"
+    )
     tta: int = option(1, _VIEWS, section="pictures", ge=1, le=64)
     batch_size: int = option(32, _BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", _BACKEND, section="machine")

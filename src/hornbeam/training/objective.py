@@ -11,7 +11,10 @@ import numpy as np
 from hornbeam.config import TrainOptions
 from hornbeam.data.dataset import Task
 from hornbeam.errors import ConfigError, did_you_mean
+from hornbeam.groups import groupings_of
+from hornbeam.measures import GROUP_ACCURACY, parse_measures
 from hornbeam.training.losses import TaskLoss, adapt, loss_named, smoothing_of
+from hornbeam.training.metrics import metric_of, require_suited, suits
 
 EXACT_LOSS = "exact_loss"
 """Name of the metric that is the loss, averaged over pictures rather than over batches."""
@@ -138,25 +141,38 @@ def metrics_of(
     tasks: Sequence[Task],
     losses: Mapping[str, TaskLoss],
     *,
+    names: Sequence[str] = (),
+    groups: Mapping[str, Any] | None = None,
     mixes: bool = False,
     own: Any = None,
     where: str = "",
 ) -> dict[str, list[Any]]:
-    """Return what is reported of every task: accuracy, cross-entropy, the loss itself, and a recipe's.
+    """Return what is reported of every task.
+
+    Accuracy, cross-entropy, the loss itself, those of `--metrics` that suit the task, the accuracy of
+    groups where it has some, and a recipe's.
 
     All are weighted, so that padding, whose weight is 0, counts in none of them.
 
     Args:
         tasks: what is asked.
         losses: by task.
+        names: of further ones, as in `hornbeam.measures`.
+        groups: of classes, from `read_groups`.
         mixes: targets are shares of the classes.
         own: what a recipe's `metrics()` returned: a list, or a dictionary of lists by task. Theirs get
             class indices (shares of classes where pictures are mixed) and logits.
         where: the recipe's function, for messages.
 
     Raises:
-        ConfigError: the recipe's are of another form, or have a name of ours.
+        ConfigError: a name or group is for no task or class that there is; the recipe's are of another
+            form, or have a name of ours.
     """
+    measures = list(parse_measures(names))
+    groupings = groupings_of(groups, {t.name: t.classes for t in tasks if not t.multi_label})
+    require_suited(measures, tasks, groupings)
+    if groupings and GROUP_ACCURACY not in measures:
+        measures.append(GROUP_ACCURACY)
     owns = own if isinstance(own, dict) else {tasks[0].name: own or []}
     if own is not None and not isinstance(own, dict) and len(tasks) > 1:
         raise ConfigError(f"{where} should return a dictionary by task, as there are {len(tasks)}.")
@@ -164,7 +180,13 @@ def metrics_of(
     result = {}
     for task in tasks:
         exact = keras.metrics.MeanMetricWrapper(losses[task.name].call, name=EXACT_LOSS)
-        ours = [*_metrics_of(task, mixes), exact]
+        grouping = groupings.get(task.name)
+        asked = [
+            metric_of(measure, task, grouping)
+            for measure in measures
+            if suits(measure, task, grouping)
+        ]
+        ours = [*_metrics_of(task, mixes), *asked, exact]
         theirs = owns.get(task.name, [])
         theirs = list(theirs) if isinstance(theirs, (list, tuple)) else [theirs]
         taken = {metric.name for metric in ours}
