@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 from hornbeam.config import TrainOptions
 from hornbeam.data.loader import Loader
 from hornbeam.recipe import Recipe
+from hornbeam.training import tracking
 from hornbeam.training.callbacks import Clock
 from hornbeam.training.own_callbacks import OwnCallbacks
 from hornbeam.training.sample_pictures import SamplePictures
@@ -22,42 +24,42 @@ _NOT_SHOWN = {
 """Options that decide nothing about the trained weights."""
 
 
-def following(
-    options: TrainOptions, directory: Path, clock: Clock, validation: Loader | None, recipe: Recipe
-) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that the options and the recipe ask for, the recipe's first.
+Follow = Callable[[Path, Clock], list[keras.callbacks.Callback]]
+"""Makes callbacks, of the directory of a run and its clock."""
 
-    They come after those that mend the metrics, and before the checkpoints.
+
+def following(options: TrainOptions, validation: Loader | None, recipe: Recipe) -> Follow:
+    """Return what makes the callbacks that the options and the recipe ask for, the recipe's first.
+
+    All that can be wrong with them is found at once, before there is a run. They come after those that
+    mend the metrics, and before the checkpoints, which keep their states.
 
     Args:
         options: of the training, resolved.
-        directory: of the run.
-        clock: knows the step.
         validation: pictures that judge, if any do.
         recipe: may have `callbacks()`.
 
     Raises:
         ConfigError: `callbacks()` fails, or MLflow is not there.
     """
-    chosen: list[keras.callbacks.Callback] = []
     own = recipe.make("callbacks")
-    if own is not None:
-        chosen.append(OwnCallbacks(own, recipe.where))
+    first = [OwnCallbacks(own, recipe.where)] if own is not None else []
+    tracker = tracking.client(options.mlflow) if options.mlflow else None
     shown = hyperparameters(options)
-    if options.tensorboard:
-        pictures = None
-        if validation is not None and options.tensorboard_images:
-            pictures = SamplePictures(validation, options.tensorboard_images)
-        chosen.append(
-            TensorBoard(
-                directory / "tensorboard", clock, shown, pictures, options.tensorboard_histograms
-            )
-        )
-    if options.mlflow:
-        from hornbeam.training.tracking import MLflow
 
-        chosen.append(MLflow(options.mlflow, directory, clock, shown))
-    return chosen
+    def follow(directory: Path, clock: Clock) -> list[keras.callbacks.Callback]:
+        callbacks: list[keras.callbacks.Callback] = list(first)
+        if options.tensorboard:
+            pictures = None
+            if validation is not None and options.tensorboard_images:
+                pictures = SamplePictures(validation, options.tensorboard_images)
+            place, histograms = directory / "tensorboard", options.tensorboard_histograms
+            callbacks.append(TensorBoard(place, clock, shown, pictures, histograms))
+        if options.mlflow:
+            callbacks.append(tracking.MLflow(tracker, options.mlflow, directory, clock, shown))
+        return callbacks
+
+    return follow
 
 
 def hyperparameters(options: TrainOptions) -> dict[str, float | str]:

@@ -72,6 +72,7 @@ class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
         events = self._open()
         if self._hyperparameters:
             _end_session(events)
+        self._kept = self.get_state()  # if the training goes on, so do the files
         events.close()
         self._events = None
 

@@ -21,6 +21,12 @@ from hornbeam.training.callbacks import Clock, Logs
 _NOTE = "mlflow.json"
 """The file of a run directory that says where MLflow has the run."""
 
+_SILENCE = {
+    "GIT_PYTHON_REFRESH": "quiet",  # else a warning where git is not installed
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""Settings, unless they are set, that keep MLflow from writing to the terminal."""
+
 _EXPERIMENT = "hornbeam"
 """Name of the experiment, where `MLFLOW_EXPERIMENT_NAME` says no other."""
 
@@ -31,20 +37,19 @@ class MLflow(keras.callbacks.Callback):  # type: ignore[misc]
     A server that does not answer any more is told of once, and the training goes on without.
 
     Args:
+        there: what `client` returned.
         where: folder, or address of an MLflow server or database.
         directory: of the run; its name is the name in MLflow.
         clock: knows the step.
         hyperparameters: options of the training.
-
-    Raises:
-        ConfigError: MLflow is not installed, or cannot be reached.
     """
 
     def __init__(
-        self, where: str, directory: Path, clock: Clock, hyperparameters: Mapping[str, float | str]
-    ) -> None:
+        self, there: Any, where: str, directory: Path, clock: Clock,
+        hyperparameters: Mapping[str, float | str],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._client = client(where)
+        self._client = there
         self._where = where
         self._directory = directory
         self._clock = clock
@@ -55,6 +60,8 @@ class MLflow(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Log one point of every metric."""
+        if self._lost:
+            return
         with self._while_it_answers():
             self._begin()
             if self._clock.step <= self._logged:
@@ -71,12 +78,15 @@ class MLflow(keras.callbacks.Callback):  # type: ignore[misc]
             self._logged = self._clock.step
 
     def get_state(self) -> dict[str, Any]:
-        """Return which run of MLflow it is."""
-        return {"run": self._run}
+        """Return which run of MLflow it is, and up to where it is logged."""
+        return {"run": self._run, "step": self._logged}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on in that run, if it is still there."""
         self._run = state["run"]
+        if self._logged >= 0:
+            # Not after a crash, when the same numbers come again, but back from a loss that was none.
+            self._logged = state["step"]
 
     def _begin(self) -> None:
         """Find the run of a resumed training, or make one."""
@@ -108,8 +118,6 @@ class MLflow(keras.callbacks.Callback):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _while_it_answers(self) -> Iterator[None]:
-        if self._lost:
-            return
         try:
             with _quiet():
                 yield
@@ -179,18 +187,17 @@ def _experiment(there: Any, where: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep MLflow's remarks on its database, and its libraries' on each other, off the terminal."""
+    for name, value in _SILENCE.items():
+        os.environ.setdefault(name, value)
     logger = logging.getLogger("mlflow")
-    before, offered = logger.level, os.environ.get("GIT_PYTHON_REFRESH")
+    before = logger.level
     logger.setLevel(logging.ERROR)
-    os.environ["GIT_PYTHON_REFRESH"] = "quiet"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(before)
-        if offered is None:
-            del os.environ["GIT_PYTHON_REFRESH"]
 
 
 def _short(error: Exception) -> str:
