@@ -150,7 +150,7 @@ def build_model(
     if file:
         restored = restore.restore(
             model, file, rules=options.restore_map, exclude=options.restore_exclude,
-            network=architecture.name if architecture else None,
+            network=architecture.name if architecture else None, partial=options.restore_partial,
         )  # fmt: skip
         summary.tell(restored, file)
     # What --finetune trains after the head is freed when the head is cut off.

@@ -18,8 +18,9 @@ from hornbeam.config import COMMANDS
 from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
 from hornbeam.options import Options, choices_of, flag, read_config_file
 
-_SECTIONS = ("arguments", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
-             "training", "validation", "checkpoints", "learning rate", "optimizer", "loss", "metrics", "pictures", "augmentation",
+_SECTIONS = ("arguments", "search", "output", "run", "data", "split", "shards", "duplicates", "limits", "network",
+             "training", "validation", "checkpoints",
+             "learning rate", "optimizer", "loss", "metrics", "following", "pictures", "augmentation",
              "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 
@@ -73,6 +74,7 @@ def _run(words: list[str]) -> int:
         "train": workflow.train,
         "schedule": workflow.show_schedule,
         "find-lr": workflow.find_learning_rate,
+        "search": workflow.search,
         "evaluate": workflow.evaluate,
         "predict": workflow.predict,
         "export": workflow.export,

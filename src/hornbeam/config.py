@@ -15,8 +15,10 @@ from hornbeam.groups import Groups as GroupLists
 from hornbeam.groups import read_groups
 from hornbeam.measures import parse_measures
 from hornbeam.options import (
+    Arguments,
     Count,
     Data,
+    Grid,
     ImageSize,
     Names,
     Options,
@@ -449,7 +451,7 @@ BUDGETS = ("epochs", "steps", "examples", "time")
 MAY_CHANGE = frozenset({
     *BUDGETS, "run", "resume", "resume_anyway", "overwrite", "config", "threads", "processes",
     "in_memory", "verify", "on_bad", "keep", "save_every", "max_decays", "early_stopping",
-    "on_nan", "nan_factor",
+    "on_nan", "nan_factor", "tensorboard", "tensorboard_images", "tensorboard_histograms", "mlflow",
 })  # fmt: skip
 """Options that a run may go on with otherwise than it began; all others would make it another run."""
 
@@ -496,6 +498,10 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
     on_bad: OnBad = option("error", _ON_BAD, section="data")
     verify: bool = option(True, _VERIFY, section="data")
+    leave_out_test: bool = option(
+        False, "leave the test pictures out: they are not opened, and the run does not know of them",
+        section="data",
+    )  # fmt: skip
     shuffle: bool = option(
         True,
         "visit the pictures in another order each epoch; off = in theirs, to debug",
@@ -521,9 +527,13 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     recipe: Path | None = option(
         None,
         "your Python file with any of build_model(input_shape, targets, features), "
-        "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), examples(split)",
+        "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), callbacks(), examples(split)",
         section="network",
     )
+    build_model: Arguments = option(
+        (), "arguments of the recipe's build_model, as in 'width=32,depth=3'", section="network",
+        metavar="NAME=VALUE,…",
+    )  # fmt: skip
     weights: str = option(
         "none", "where the network starts: none, imagenet, or a file: .keras, .h5, .weights.h5, "
         ".safetensors, or a TensorFlow checkpoint (its prefix, or its directory)",
@@ -537,6 +547,10 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     restore_exclude: Patterns = option(
         (), "patterns of our variables that the file does not set, separated by commas",
         section="network", names=("--checkpoint-exclude-scopes",),
+    )  # fmt: skip
+    restore_partial: bool = option(
+        False, "restore what fits by name and shape, and leave the rest as it is; else the file must "
+        "have all of the backbone", section="network",
     )  # fmt: skip
     freeze: Literal["auto", "backbone", "none"] = option(
         "auto", "what stays as it is, or does until --finetune; auto = the backbone, where --weights "
@@ -749,6 +763,21 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     )  # fmt: skip
     groups: Groups = option(None, _GROUPS, section="metrics", metavar="FILE")
 
+    tensorboard: bool = option(
+        True, "write curves, pictures, the graph and the options for TensorBoard", section="following"
+    )
+    tensorboard_images: int = option(
+        8, "validation pictures that TensorBoard shows with the model's answers, at most a batch",
+        section="following", ge=0,
+    )  # fmt: skip
+    tensorboard_histograms: bool = option(
+        False, "show the distribution of each weight in TensorBoard", section="following"
+    )
+    mlflow: str | None = option(
+        None, "log to MLflow too: a folder, or the address of a server or database",
+        section="following", metavar="WHERE",
+    )  # fmt: skip
+
     backend: Backend = option("auto", _BACKEND, section="machine")
     precision: Literal[
         "auto", "float32", "mixed_bfloat16", "mixed_float16", "graph_bfloat16"
@@ -784,8 +813,15 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         needs_data = not (isinstance(self, ScheduleOptions) and self.steps) and not self.resume
         if self.data is None and self.recipe is None and needs_data:
             raise ValueError(f"DATA is missing: {_DATA}")
-        if (self.restore_map or self.restore_exclude) and self.weights in ("none", "imagenet"):
-            raise ValueError("--restore-map and --restore-exclude are about a file: --weights FILE")
+        if self.build_model and self.recipe is None and not self.resume:
+            raise ValueError("--build-model is for the build_model of a recipe: --recipe FILE")
+        restores = self.restore_map or self.restore_exclude or self.restore_partial
+        if restores and self.weights in ("none", "imagenet"):
+            raise ValueError(
+                "--restore-map, --restore-exclude and --restore-partial are about a file: --weights FILE"
+            )
+        if self.restore_map and self.restore_partial:
+            raise ValueError("--restore-map and --restore-partial exclude each other; give one")
         if self.finetune and self.weights == "none":
             raise ValueError(
                 "--finetune needs --weights; without them all is trained from the start"
@@ -901,6 +937,74 @@ class ScheduleOptions(TrainOptions):
     plot: Path | None = option(
         None, "write a plot, a .png, .svg or .pdf file; needs matplotlib", section="output"
     )
+
+
+class SearchOptions(TrainOptions):
+    """Search options of train, and parameters of a recipe's build_model, by training with many. Takes the
+    options of train for what stays the same; may be stopped and goes on, and never opens test pictures.
+    """  # noqa: D205 - it is the text of `hornbeam search --help`
+
+    run: Path | None = option(  # type: ignore[assignment]
+        None, "directory of the study; else runs/NAME-search. The same command goes on with it",
+        section="search", names=("--study",),
+    )  # fmt: skip
+    overwrite: bool = option(False, "begin the study in that directory anew", section="search")
+    space: Path | None = option(
+        None, "YAML file of what is searched, with lines such as 'learning_rate: {low: 1e-4, high: 0.1, "
+        "log: true}' and 'batch_size: [16, 32]'", section="search",
+    )  # fmt: skip
+    grid: Grid = option(
+        (), "in place of --space: values to try one by one, as in 'width=0.25,0.5,1.0'; of several "
+        "names, separated by spaces, all combinations", section="search", metavar="NAME=X,…",
+    )  # fmt: skip
+    until_worse: bool = option(
+        False, "of --grid: stop after the first value that is worse than the one before",
+        section="search",
+    )  # fmt: skip
+    warm_start: bool = option(
+        False, "of --grid: begin each value with the weights of the one before, where they fit",
+        section="search",
+    )  # fmt: skip
+    trials: int | None = option(
+        None, "finished trials of the study in all; else 20, or all of --grid", section="search", ge=1
+    )
+    workers: int = option(1, "trials at a time, here", section="search", ge=1)
+    threads: int = option(
+        0, "pictures decoded at a time by each trial; 0 = one per core, shared by the workers",
+        section="machine", names=("-j",), ge=0,
+    )  # fmt: skip
+    storage: str | None = option(
+        None, "where processes and machines share the study: a journal file, or sqlite:///FILE, or "
+        "postgresql://…; else a journal file in its directory", section="search", metavar="URL",
+    )  # fmt: skip
+    sampler: Literal["tpe", "random"] = option(
+        "tpe", "what suggests values: tree-structured Parzen estimators, which learn from the trials "
+        "before, or chance", section="search",
+    )  # fmt: skip
+    pruner: Literal["auto", "none", "median", "hyperband"] = option(
+        "auto", "what stops trials early by their validations: below the median of the others at that "
+        "time, or by Hyperband; auto = median, of --grid none", section="search",
+    )  # fmt: skip
+    latency: bool = option(
+        True, "measure at the end how long each model takes to answer, here", section="search"
+    )
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        if bool(self.grid) == (self.space is not None):
+            raise ValueError("search needs either --space FILE or --grid NAME=VALUE,…")
+        for name in ("until_worse", "warm_start"):
+            if not getattr(self, name):
+                continue
+            if not self.grid or self.workers > 1:
+                raise ValueError(f"{flag(name)} is for --grid with one worker, value after value")
+            if len(self.grid) > 1:
+                raise ValueError(f"{flag(name)} is for --grid of one name, whose values have an order")
+        if self.resume:
+            raise ValueError("--resume is not needed: the same search goes on with what is there")
+        if not self.validation:
+            raise ValueError("search compares by the validation pictures; leave --no-validation out")
+        return self
 
 
 class FindRateOptions(TrainOptions):
@@ -1037,6 +1141,7 @@ COMMANDS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "schedule": ScheduleOptions,
     "find-lr": FindRateOptions,
+    "search": SearchOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "export": ExportOptions,

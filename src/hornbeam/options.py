@@ -149,6 +149,51 @@ def _parse_subset(value: Any) -> Any:
     return int(number) if number.is_integer() else number
 
 
+def parse_scalar(text: Any) -> Any:
+    """Return what a word means in YAML: a number, true, null, or itself; and 1e-4 is a number, too."""
+    import yaml
+
+    if not isinstance(text, str):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+e[-+]?\d+", value, re.IGNORECASE):
+        return float(value)
+    return value if isinstance(value, (bool, int, float, str)) or value is None else text
+
+
+def _parse_arguments(value: Any) -> Any:
+    """Return the pairs in `name=value,…` as a tuple; a mapping, from YAML, is one too."""
+    if isinstance(value, dict):
+        return tuple((name, parse_scalar(given)) for name, given in value.items())
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(equals and name.strip().isidentifier() for name, equals, _ in pairs):
+        raise ValueError("should be NAME=VALUE,…, as in width=32,depth=3")
+    return tuple((name.strip(), parse_scalar(given)) for name, _, given in pairs)
+
+
+def _parse_grid(value: Any) -> Any:
+    """Return names and values in `name=a,b,… name=c,d` as a tuple; a mapping of lists is one too."""
+    if isinstance(value, dict):
+        return tuple(
+            (name, tuple(map(parse_scalar, given if isinstance(given, (list, tuple)) else [given])))
+            for name, given in value.items()
+        )
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in re.split(r"[;\s]+", value) if part]
+    if not parts or not all(name and given.strip(",") for name, _, given in parts):
+        raise ValueError("should be NAME=VALUE,VALUE,…, as in width=0.25,0.5,1.0")
+    return tuple(
+        (name.replace("-", "_"), tuple(parse_scalar(word) for word in given.split(",") if word))
+        for name, _, given in parts
+    )
+
+
 Side = Annotated[int, Field(ge=8, le=8192)]
 Channels = Literal[1, 3, 4]
 ImageSize = Annotated[tuple[Side, Side, Channels], BeforeValidator(_parse_image_size)]
@@ -164,6 +209,9 @@ Time = Annotated[str, BeforeValidator(_parse_time)]
 Count = Annotated[int, BeforeValidator(lambda v: int(float(v)) if "e" in str(v).lower() else v)]
 Subset = Annotated[float, BeforeValidator(_parse_subset)]
 Data = Annotated[str, BeforeValidator(_parse_location)]
+Scalar = bool | int | float | str | None
+Arguments = Annotated[tuple[tuple[str, Scalar], ...], BeforeValidator(_parse_arguments)]
+Grid = Annotated[tuple[tuple[str, tuple[Scalar, ...]], ...], BeforeValidator(_parse_grid)]
 
 
 class Options(BaseModel):

@@ -222,6 +222,7 @@ def train(options: TrainOptions) -> Run:
     from hornbeam.training.following import following
     from hornbeam.training.mixing import mixing_model
     from hornbeam.training.optimizers import build_optimizer
+    from hornbeam.training.patience import Monitor
     from hornbeam.training.schedules import build_schedule
 
     steps = budget_of(options, training, parts is not None).steps or clocked_steps(options)
@@ -231,6 +232,9 @@ def train(options: TrainOptions) -> Run:
     optimizer = build_optimizer(options, schedule, model)
     names = assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
     options = assembly.with_quickest_precision(options, learner, training, dataset, recipe, steps)
+    judging = assembly.judging(options, validation)
+    monitor = Monitor.of(options, names) if judging else None
+    follow = following(options, judging, recipe)
 
     # The run: nothing was written before.
     environment = {**backend.describe_environment(), "command": sys.argv}
@@ -243,12 +247,10 @@ def train(options: TrainOptions) -> Run:
 
     # The training: the head alone where the backbone is frozen at first, then all that is trained.
     run.log("start", steps=steps, environment=environment)
-    judging = assembly.judging(options, validation)
     with run.logging_the_end(), backend.graph_bfloat16(options.precision == backend.GRAPH_BFLOAT16):
         fit(
             learner, model, training, judging, options,
-            Place(run.path, run.files_of_checkpoints(), run.log), metrics=names,
-            follow=lambda clock: following(options, run.path, clock, judging, recipe),
+            Place(run.path, run.files_of_checkpoints(), run.log), monitor=monitor, follow=follow,
             head=(lambda: assembly.train_head(
                 parts, training, validation, options, dataset, recipe
             )) if parts else None,

@@ -6,10 +6,10 @@ wrongly later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hornbeam.errors import ConfigError
+from hornbeam.errors import ConfigError, did_you_mean
 from hornbeam.models.side_features import FEATURES, SideFeatures, beside
 from hornbeam.models.zoo import Architecture, Normalization
 
@@ -101,6 +101,7 @@ def adapt_user_model(
     image_size: tuple[int, ...],
     targets: Sequence[Target],
     features: SideFeatures | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> keras.Model:
     """Call a recipe's `build_model(input_shape, targets, features)` and check what it returns.
 
@@ -113,6 +114,7 @@ def adapt_user_model(
         image_size: (height, width) in pixels, or (height, width, channels).
         targets: the tasks.
         features: the numbers beside the picture, where there are some.
+        arguments: further ones of the function, those of `--build-model`.
 
     Raises:
         ConfigError: the function or its model does not fit; the message says how.
@@ -121,7 +123,10 @@ def adapt_user_model(
 
     shape = (*image_size, 3)[:3]
     columns = features.names if features else ()
-    built = call_flexibly(build, input_shape=shape, targets=tuple(targets), features=columns)
+    _check_arguments(build, arguments or {})
+    built = call_flexibly(
+        build, input_shape=shape, targets=tuple(targets), features=columns, **(arguments or {})
+    )
     where = f"The model of {build.__name__}()"
     if not isinstance(built, keras.Model):
         raise ConfigError(f"{where} is of type {type(built).__name__}; expected a keras.Model.")
@@ -221,6 +226,26 @@ def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
         )
     values = dict(zip((p.name for p in rest), offered.values(), strict=False))
     return function(**named, **values)
+
+
+def _check_arguments(build: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of `--build-model` that a recipe's function does not take, or gets from us."""
+    import inspect
+
+    parameters = inspect.signature(build).parameters.values()
+    ours = ("input_shape", "targets", "features")
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    # Those without a default are ours too, whatever their names: see `call_flexibly`.
+    free = [p.name for p in parameters if p.name in known and p.default is not p.empty]
+    free = [name for name in free if name not in ours]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name in arguments:
+        if name in ours or not (takes_any or name in free or name in known):
+            takes = f"takes {', '.join(free)}" if free else "takes no arguments of yours"
+            raise ConfigError(
+                f"--build-model {name}: {build.__name__}() of the recipe {takes}."
+                f"{did_you_mean(name, free)}"
+            )
 
 
 def _check_inputs(

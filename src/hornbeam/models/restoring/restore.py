@@ -36,6 +36,7 @@ def restore(
     rules: str | None = None,
     exclude: Sequence[str] = (),
     network: str | None = None,
+    partial: bool = False,
 ) -> Match | None:
     """Put the weights of a file into a network: all that its backbone needs, or none.
 
@@ -48,6 +49,7 @@ def restore(
             tried, and then what is shipped.
         exclude: patterns of our variables that the file does not set.
         network: the name of the backbone in the zoo; `None` for a recipe's, which may be any.
+        partial: restore what fits by name and shape, and leave the rest as it is.
 
     Returns:
         What became of each variable; `None` where Keras loaded a file without names by the order of
@@ -60,9 +62,13 @@ def restore(
     file = read_weight_file(path)
     variables = variables_by_path(model)
     places = places_of(model)
-    file, matched = choose(file, places, rules, exclude, network)
+    file, matched = (
+        _most_fitting(file, places, exclude) if partial
+        else choose(file, places, rules, exclude, network)
+    )  # fmt: skip
     try:
-        require_backbone(matched, file, places)
+        if not partial:
+            require_backbone(matched, file, places)
     except ModelError:
         # Not for our twins of other networks, which the order would not tell from those.
         by_order = (
@@ -127,13 +133,7 @@ def choose(
                 f"it of another size? `--restore-map {fitting.name}` leaves them out."
             )
         return file, match(file, places, fitting, exclude)
-    names = renumbered(list(file.variables))
-    counted = dataclasses.replace(
-        file, variables={names[name]: stored for name, stored in file.variables.items()}
-    )
-    anew = match(counted, places, None, exclude)
-    if len(anew.taken) > len(plain.taken):
-        file, plain = counted, anew
+    file, plain = _most_fitting(file, places, exclude)
     if not plain.taken and not plain.conflicts and not file.keras:
         raise ModelError(
             f"No name in {file.path} (such as {listing(list(file.variables)[:2])}) is one of this "
@@ -141,6 +141,19 @@ def choose(
             "this architecture? Else write rules for --restore-map."
         )
     return file, plain
+
+
+def _most_fitting(
+    file: WeightFile, places: Mapping[str, Place], exclude: Sequence[str]
+) -> tuple[WeightFile, Match]:
+    """Match names as they are, or with automatic numbers counted anew, whichever fits more."""
+    plain = match(file, places, None, exclude)
+    names = renumbered(list(file.variables))
+    counted = dataclasses.replace(
+        file, variables={names[name]: stored for name, stored in file.variables.items()}
+    )
+    anew = match(counted, places, None, exclude)
+    return (counted, anew) if len(anew.taken) > len(plain.taken) else (file, plain)
 
 
 def _require_network(rules: Rules, file: WeightFile, network: str | None) -> None:
