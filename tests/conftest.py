@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_line import run_here, run_outside
 from PIL import Image
+from zygote import Zygote
 
 from hornbeam.data.sample import draw_sample
 
@@ -99,3 +100,18 @@ def ctrl_c_is_heard():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """Start real processes of `hornbeam` quickly: `zygote("jax").run("train", …)`."""
+    started = {}
+
+    def of(backend="tensorflow") -> Zygote:
+        if backend not in started:
+            started[backend] = Zygote(backend)
+        return started[backend]
+
+    yield of
+    for each in started.values():
+        each.close()

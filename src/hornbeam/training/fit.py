@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
 from hornbeam.training.checkpoints import Checkpoints, newest, silent
 from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
+from hornbeam.training.following import Follow
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rates import Rates
 from hornbeam.training.rhythm import Budget, Every, FollowTheClock, Rhythm
@@ -28,8 +29,6 @@ _ENDLESS = 2**31
 """Steps and epochs for Keras, where `Rhythm` says when it is enough."""
 
 _MOST_ROLLBACKS = 3
-
-Follow = Callable[[Clock], list[keras.callbacks.Callback]]
 
 
 def compile_classifier(
@@ -93,7 +92,7 @@ def fit(
     options: TrainOptions,
     place: Place,
     *,
-    metrics: Iterable[str] = ("accuracy",),
+    monitor: Monitor | None = None,
     follow: Follow | None = None,
     head: Callable[[], tuple[Logs, float]] | None = None,
     resume: bool = False,
@@ -107,7 +106,7 @@ def fit(
         validation: in order, padded; `None` validates nothing.
         options: resolved and planned.
         place: where all is noted.
-        metrics: names of what validation gives, for `--monitor`.
+        monitor: what makes one validation better than another; `None` where there is none.
         follow: makes callbacks that look on.
         head: trains the head before all else, see `head.train_head`; noted as epoch 0.
         resume: go on from the newest checkpoint, where there is one.
@@ -120,7 +119,6 @@ def fit(
     clock = Clock(budget.steps, training.batch_size, budget.seconds)
     directory = place.directory
     requests = Requests(f"To go on: hornbeam train --run {directory} --resume")
-    monitor = Monitor.of(options, metrics) if validation else None
     per_epoch = training.steps_per_epoch
     every = Every(min(per_epoch, budget.steps or per_epoch))
     if options.validate_every:
@@ -131,7 +129,7 @@ def fit(
     noted = MetricsFile(directory / "metrics.csv", clock, place.log)
     rhythm = Rhythm(clock, every)
     patience = _patience(options, clock, monitor, lambda: saver.go_back())
-    followers = follow(clock) if follow else []
+    followers = follow(directory, clock) if follow else []
     stateful = [c for c in (clock, noted, rhythm, *patience, *followers) if hasattr(c, "get_state")]
     saver = Checkpoints(
         directory / "checkpoints", clock, classifier, monitor=monitor, keep=options.keep,
@@ -236,6 +234,10 @@ class _Session:
         if found is None:
             return False
         _, state, arrays = found
+        if not state["validated"]:
+            # Keras makes the variables of metrics at their first use.
+            batch = self._training.empty_batch()
+            self._model.test_on_batch(batch.inputs, batch.targets, batch.weights)
         self._saver.restore(state, arrays)
         self._epoch = state["epoch"]
         if state["waiting"] is not None:
@@ -258,7 +260,8 @@ class _Session:
         """Train until it is over."""
         clock, validation = self._clock, self._validation
         if clock.over:
-            self._callbacks.on_train_end()
+            for callback in self._callbacks.callbacks:
+                callback.on_train_end()
             return
         left = _ENDLESS if clock.total_steps is None else clock.total_steps - clock.step
         judge: dict[str, Any] = {}
