@@ -76,6 +76,7 @@ def _run(words: list[str]) -> int:
         "find-lr": workflow.find_learning_rate,
         "search": workflow.search,
         "evaluate": workflow.evaluate,
+        "watch": workflow.watch,
         "predict": workflow.predict,
         "export": workflow.export,
         "inspect": workflow.inspect,

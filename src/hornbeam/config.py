@@ -527,7 +527,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     recipe: Path | None = option(
         None,
         "your Python file with any of build_model(input_shape, targets, features), "
-        "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), callbacks(), examples(split)",
+        "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), callbacks(), "
+        "examples(split)",
         section="network",
     )
     build_model: Arguments = option(
@@ -1052,6 +1053,33 @@ class EvaluateOptions(TableOptions):
     backend: Backend = option("auto", _BACKEND, section="machine")
 
 
+class WatchOptions(TableOptions):
+    """Evaluate each new checkpoint of a training that runs elsewhere: beside it, or on another machine
+    that sees its directory. Ends when the training has.
+    """  # noqa: D205 - it is the text of `hornbeam watch --help`
+
+    run: Path = positional("run directory; waited for, if it is not there yet", metavar="RUN")
+    data: Data | None = positional(
+        "other pictures, in any form that train takes; else those held out from the run's own", None,
+        metavar="DATA",
+    )  # fmt: skip
+    split: Literal["auto", "train", "validation", "test"] | None = option(
+        None, "which pictures; else validation, and of DATA auto, as evaluate does", section="data"
+    )
+    on_bad: OnBad = option("error", _ON_BAD, section="data")
+    verify: bool = option(True, _VERIFY, section="data")
+    batch_size: int = option(32, _BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
+    backend: Backend = option("auto", _BACKEND, section="machine")
+    poll: float = option(10.0, "seconds from one look to the next", section="training", gt=0)
+    timeout: Time = option(
+        "1h", "give up after this long without a checkpoint, or any other sign", section="training",
+        metavar="TIME",
+    )  # fmt: skip
+    once: bool = option(
+        False, "evaluate the checkpoints that are there, and end", section="training"
+    )
+
+
 class PredictOptions(Options):
     """Name what is in pictures."""
 
@@ -1143,6 +1171,7 @@ COMMANDS: dict[str, type[Options]] = {
     "find-lr": FindRateOptions,
     "search": SearchOptions,
     "evaluate": EvaluateOptions,
+    "watch": WatchOptions,
     "predict": PredictOptions,
     "export": ExportOptions,
     "inspect": InspectOptions,

@@ -27,6 +27,7 @@ from hornbeam.config import (
     SearchOptions,
     SplitOptions,
     TrainOptions,
+    WatchOptions,
 )
 from hornbeam.data import sample, sources, splits
 from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, Dataset
@@ -34,8 +35,10 @@ from hornbeam.data.inspection import checks
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.remote import is_remote
+from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
-from hornbeam.evaluation.statistics import Scores, Share
+from hornbeam.evaluation.shares import Share
+from hornbeam.evaluation.statistics import Scores
 from hornbeam.models.zoo import ZOO, find_architecture
 from hornbeam.recipe import Recipe
 from hornbeam.runs import Run, require_free
@@ -224,6 +227,7 @@ def train(options: TrainOptions) -> Run:
     from hornbeam.training.optimizers import build_optimizer
     from hornbeam.training.patience import Monitor
     from hornbeam.training.schedules import build_schedule
+    from hornbeam.training.tracking import log_results
 
     steps = budget_of(options, training, parts is not None).steps or clocked_steps(options)
     telling.tell_groups(options, steps)
@@ -270,6 +274,7 @@ def train(options: TrainOptions) -> Run:
     run.save_model(model)
     if options.validation:
         _judge(run, model, dataset.only(VALIDATION), recipe, options.batch_size, threads)
+    log_results(run.path)
     run.log("end", best_step=best["step"])
     said = f"The model and all about it are in {run.path}"
     console.say(f"{said}; the report is {run.report}." if options.validation else f"{said}.")
@@ -354,27 +359,56 @@ def evaluate(options: EvaluateOptions) -> list[Scores]:
     run = Run.open(options.run)
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
-    if options.data is None:
-        dataset = run.dataset()
-    else:
-        if options.label_separator is None:
-            options = options.model_copy(
-                update={"label_separator": run.config().get("label_separator")}
-            )
-        if set(options.feature_columns) - set(run.features()):
-            takes = ", ".join(run.features()) or "no numbers beside pictures"
-            raise ConfigError(f"--feature-columns: the model takes {takes}; leave the option out.")
-        dataset = sources.open_dataset(
-            options.data, options, tasks=run.tasks(), features=run.features()
-        )
-    dataset = _choose_split(dataset, options.split)
-    if options.verify:
-        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
-        telling.tell_skipped(skipped)
+    dataset = _pictures_to_judge(run, options, options.split)
     model, recipe = run.load_model(), run.recipe() or Recipe.none()
-    scores = _judge(run, model, dataset, recipe, options.batch_size, threads, options.tta)
+    scores = _judge(
+        run, model, dataset, recipe, options.batch_size, threads, options.tta, options.groups
+    )
     console.say(f"The report is {run.report}.")
     return scores
+
+
+def watch(options: WatchOptions) -> Path:
+    """Evaluate each checkpoint of a training as it appears; return the CSV file of the scores."""
+    from hornbeam.evaluation import watch as watching
+    from hornbeam.evaluation.statistics import score
+
+    run, timeout = Run(options.run), Duration.parse(options.timeout).amount
+    if not options.once:
+        watching.wait_for(run.path, lambda: run.is_set_up, options.poll, timeout)
+    run = Run.open(options.run)
+    backend.select_backend(options.backend)
+    from hornbeam.evaluation.predictions import predict as ask
+
+    threads = options.threads or backend.cores()
+    split = options.split or ("auto" if options.data else "validation")
+    dataset = _pictures_to_judge(run, options, split)
+    name = "-".join([_name_of(options.data)] * bool(options.data) + [split] * (split != "auto"))
+    pipeline = _pipeline(run, run.recipe() or Recipe.none())
+    size, tasks = run.image_size(), run.tasks()
+    models: list[keras.Model] = []
+
+    def judge(checkpoint: Path) -> list[Scores]:
+        loaded = Run.open(checkpoint).load_model()
+        if models:
+            models[0].set_weights(loaded.get_weights())  # what was compiled for it serves again
+        else:
+            models.append(loaded)
+        predictions = ask(
+            models[0], dataset, tasks, image_size=size, batch_size=options.batch_size,
+            threads=threads, **pipeline,
+        )  # fmt: skip
+        return [score(predictions, task) for task in tasks]
+
+    curve = watching.Curve(run.path, name)
+    console.say(f"{len(dataset)} pictures judge each checkpoint; the scores are in {curve.path}.")
+    try:
+        watching.watch(
+            run.path, judge, curve, poll=options.poll, timeout=timeout, once=options.once
+        )
+    finally:
+        curve.close()
+    return curve.path
 
 
 def predict(options: PredictOptions) -> Predictions:
@@ -474,25 +508,52 @@ def list_models(_: ModelsOptions) -> None:
 
 def _judge(
     run: Run, model: keras.Model, dataset: Dataset, recipe: Recipe, batch_size: int, threads: int,
-    views: int = 1,
+    views: int = 1, groups: dict[str, Any] | None = None,
 ) -> list[Scores]:  # fmt: skip
     """Ask the model about pictures with labels; note and tell what came of it."""
+    from hornbeam.evaluation.grouped import groupings_for
     from hornbeam.evaluation.predictions import predict as ask
     from hornbeam.evaluation.report import write_report
-    from hornbeam.evaluation.statistics import score
+    from hornbeam.evaluation.scores_file import write_scores
+    from hornbeam.evaluation.statistics import score_all
 
+    config = run.config()
+    groupings = groupings_for(run.tasks(), groups or config.get("groups"))
     predictions = ask(
         model, dataset, run.tasks(),
         image_size=run.image_size(), batch_size=batch_size, threads=threads, views=views,
         **_pipeline(run, recipe),
     )  # fmt: skip
     predictions.save(run.path / "predictions.parquet")
-    all_scores = [score(predictions, task) for task in predictions.tasks]
+    all_scores = score_all(predictions, config.get("metrics") or (), groupings)
+    write_scores(run.path / "scores.json", predictions, all_scores)
     write_report(
-        run.report, run.path.name, run.config(), predictions, all_scores, run.path / "metrics.csv"
+        run.report, run.path.name, config, predictions, all_scores, run.path / "metrics.csv"
     )
     telling.tell_scores(all_scores)
     return all_scores
+
+
+def _pictures_to_judge(run: Run, options: EvaluateOptions | WatchOptions, split: str) -> Dataset:
+    """Return the pictures that a model is asked about: other ones, or those held out from the run's."""
+    if options.data is None:
+        dataset = run.dataset()
+    else:
+        if options.label_separator is None:
+            separator = run.config().get("label_separator")
+            options = options.model_copy(update={"label_separator": separator})
+        if set(options.feature_columns) - set(run.features()):
+            takes = ", ".join(run.features()) or "no numbers beside pictures"
+            raise ConfigError(f"--feature-columns: the model takes {takes}; leave the option out.")
+        dataset = sources.open_dataset(
+            options.data, options, tasks=run.tasks(), features=run.features()
+        )
+    dataset = _choose_split(dataset, split)
+    if options.verify:
+        threads = options.threads or backend.cores()
+        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        telling.tell_skipped(skipped)
+    return dataset
 
 
 def _pipeline(run: Run, recipe: Recipe) -> dict[str, Any]:
