@@ -21,6 +21,7 @@ class Point:
         interval: of it.
         label: number of the trial.
         on_front: whether no other is both cheaper and better.
+        named: whether the label is shown.
         title: what is told where the pointer rests.
     """
 
@@ -29,6 +30,7 @@ class Point:
     interval: tuple[float, float] | None
     label: str
     on_front: bool
+    named: bool
     title: str
 
 
@@ -36,7 +38,9 @@ def draw_scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
     """Draw accuracy against a cost, which is laid out by orders of magnitude where it spans some."""
     xs = [point.x for point in points]
     ys = [y for point in points for y in (point.y, *(point.interval or ()))]
-    x_axis = _Axis.over(xs, _LEFT, _WIDTH - _RIGHT, log=max(xs) > 8 * min(xs) > 0)
+    log = max(xs) > 8 * min(xs) > 0
+    # From zero, so that a difference of a few percent looks like one.
+    x_axis = _Axis.over(xs if log else [0, *xs], _LEFT, _WIDTH - _RIGHT, log=log)
     y_axis = _Axis.over(ys, _HEIGHT - _BOTTOM, _TOP)
     parts = [_frame(x_axis, y_axis, x_title, y_title, percent=True)]
     joined = sorted((point for point in points if point.on_front), key=lambda point: point.x)
@@ -55,7 +59,7 @@ def draw_scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
             low, high = map(y_axis, point.interval)
             bar = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" opacity=".35"/>'
         label = ""
-        if point.on_front:
+        if point.named:
             right = x > _WIDTH - 60
             label = (
                 f'<text x="{x + (-8 if right else 8):.1f}" y="{y + 14:.1f}" fill="var(--ink)" '
@@ -129,6 +133,7 @@ class _Axis:
             return cls(low, high, start, end, True, tuple(t for t in steps if low <= t <= high))
         reach = (high - low) * margin or abs(high) * 0.05 or 0.05
         low, high = (low, max(high, low + 1)) if whole else (low - reach, high + reach)
+        low = max(low, 0.0) if min(values) >= 0 else low
         return cls(low, high, start, end, False, tuple(_round_numbers(low, high, whole)))
 
     def __call__(self, value: float) -> float:

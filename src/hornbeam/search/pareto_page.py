@@ -69,7 +69,8 @@ def _summary(plan: Plan, rows: Sequence[Row]) -> str:
         low, high = best.interval
         within = sum(r.state == "complete" and r.accuracy >= low for r in rows) - 1
         interval = (
-            f" (95 % interval {low:.1%} to {high:.1%}; {within} other finished trials lie within it). "
+            f" (95 % interval {low:.1%} to {high:.1%}; of the other finished trials {within} lie above "
+            "its lower end). "
             "It was chosen by these pictures among all trials, so on new ones it is likely lower"
         )
     accuracy = (
@@ -99,10 +100,12 @@ def _fronts(plan: Plan, rows: Sequence[Row]) -> str:
         if not chosen:
             continue
         on_front = set(front([(value, row.accuracy) for row, value in chosen]))
-        points = [
-            Point(value, row.accuracy, row.interval, str(row.number), index in on_front, _told(row))
-            for index, (row, value) in enumerate(chosen)
-        ]
+        points = []
+        for index, (row, value) in enumerate(chosen):
+            best = index in on_front
+            named = best or row is rows[0]
+            label = str(row.number)
+            points.append(Point(value, row.accuracy, row.interval, label, best, named, _told(row)))
         drawings.append(draw_scatter(points, title, "validation accuracy"))
     if not drawings:
         return ""

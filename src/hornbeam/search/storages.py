@@ -43,7 +43,8 @@ def open_storage(where: str | None, directory: Path) -> optuna.storages.BaseStor
         ConfigError: a driver is missing, or the database cannot be reached.
     """
     import_optuna()
-    import optuna
+    from optuna import storages
+    from optuna.storages import journal
 
     if where is None or "://" not in where:
         # Absolute, because Optuna's lock is a symbolic link to it: a relative one would lead nowhere,
@@ -51,19 +52,17 @@ def open_storage(where: str | None, directory: Path) -> optuna.storages.BaseStor
         path = (Path(where) if where else directory / JOURNAL).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         _mend(path)
-        backend = optuna.storages.journal.JournalFileBackend(str(path))
-        return optuna.storages.JournalStorage(backend)
+        return storages.JournalStorage(journal.JournalFileBackend(str(path)))
     scheme = where.partition("://")[0]
     arguments = {"connect_args": {"timeout": 60}} if scheme == "sqlite" else {"pool_pre_ping": True}
     shown = re.sub(r"//[^/]*@", "//…@", where)  # without the password
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return optuna.storages.RDBStorage(where, engine_kwargs=arguments)
+            return storages.RDBStorage(where, engine_kwargs=arguments)
     except ImportError as error:
-        driver = str(getattr(error.__cause__, "name", None) or "") or _driver(where)
         raise ConfigError(
-            f"--storage {shown}: the driver for {scheme} is missing: pip install {driver}."
+            f"--storage {shown}: the driver for {scheme} is missing: pip install {_driver(where)}."
         ) from None
     except Exception as error:  # SQLAlchemy's, of any driver
         reason = " ".join(str(error.__cause__ or error).split())[:200]
@@ -78,8 +77,9 @@ def is_local(where: str | None) -> bool:
 def _driver(where: str) -> str:
     """Return the package that a database of this kind needs."""
     scheme, _, driver = where.partition("://")[0].partition("+")
-    names = {"postgresql": "psycopg2-binary", "mysql": "PyMySQL", "mariadb": "PyMySQL"}
-    return {"psycopg2": "psycopg2-binary"}.get(driver, driver) or names.get(scheme, scheme)
+    names = {"postgresql": "psycopg", "mysql": "mysqlclient", "mariadb": "mysqlclient"}
+    module = driver or names.get(scheme, scheme)  # SQLAlchemy's own choices
+    return {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary"}.get(module, module)
 
 
 def _mend(journal: Path) -> None:

@@ -130,8 +130,10 @@ class Study:
             ours = [t for t in running if self._is_ours(t)]
             for trial in ours:
                 claim = Claim.take(self._paths(trial.number).claim)
-                if claim:
+                if claim and self._frozen(trial.number).state == self._states.RUNNING:
                     return trial.number, self._values(trial.number), claim
+                if claim:  # its worker has finished it since we looked
+                    claim.release()
             if self._has_enough(trials) or (self.plan.in_order and running):
                 return bool(ours)
             number = self._begin(trials)
