@@ -27,7 +27,7 @@ def test_a_run_holds_everything_about_the_training(trained, shapes):
     assert names == {
         "checkpoints", "classes.txt", "config.yaml", "dataset.json", "dataset.parquet",
         "environment.json", "log.jsonl", "metrics.csv", "model.keras", "predictions.parquet",
-        "report.html", "tensorboard",
+        "report.html", "scores.json", "tensorboard",
     }  # fmt: skip
     assert (trained / "classes.txt").read_text().split() == sorted(p.name for p in shapes.iterdir())
     summary = json.loads((trained / "dataset.json").read_text())

@@ -28,6 +28,8 @@ th:first-child, td:first-child { text-align: left; }
 .shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }
 figure { margin: 0; font-size: .8rem; overflow-wrap: anywhere; }
 figure img { width: 100%; height: auto; }
+.scores th, .scores td { padding: .25rem .5rem; } .scores .bar { width: 5rem; }
+td.words { text-align: left; white-space: normal; font-size: .9rem; }
 .soft { color: var(--soft); } svg { max-width: 100%; height: auto; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """

@@ -12,6 +12,7 @@ tensorboard/       the same as curves
 log.jsonl          what happened, with times
 model.keras        the best weights, pixels to logits, float32
 predictions.parquet   one row per held-out picture
+scores.json        how good the answers to those are, for programs
 report.html        what the model is worth
 """
 

@@ -11,6 +11,7 @@ import numpy as np
 from hornbeam import backend, console, plot
 from hornbeam.config import FINETUNE_FROM, TrainOptions
 from hornbeam.data.dataset import Dataset
+from hornbeam.evaluation.shares import Estimate, number
 from hornbeam.evaluation.statistics import Scores
 
 if TYPE_CHECKING:
@@ -51,26 +52,46 @@ def tell_split(dataset: Dataset) -> None:
 def tell_scores(all_scores: list[Scores]) -> None:
     """Show the scores of every task, by class, and what the number of pictures allows to tell."""
     for scores in all_scores:
-        shown = scores.classes
-        head = scores.task.name if len(all_scores) > 1 else "class"
-        if len(shown) > _MOST_CLASSES:
-            shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
+        name = scores.task.name
+        _tell_classes(name if len(all_scores) > 1 else "class", scores)
         console.table(
-            [head, "pictures", "recall (95 %)", "precision (95 %)", "F1"],
-            [
-                [c.name, str(c.recall.trials), str(c.recall), str(c.precision),
-                 "–" if math.isnan(c.f1) else f"{c.f1:.3f}"]
-                for c in shown[:_MOST_CLASSES]
-            ],
-        )  # fmt: skip
-        if len(shown) > _MOST_CLASSES:
-            console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
-        of_task = f"{scores.task.name}: " if len(all_scores) > 1 else ""
+            ["over all classes", "", "95 %"],
+            [[measure, *_in_words(estimate)] for measure, estimate in scores.measures.items()],
+        )
+        of_task = f"{name}: " if len(all_scores) > 1 else ""
         kind = "all labels right in" if scores.task.multi_label else "accuracy"
         console.say(
             f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
             f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
         )
+        if scores.groups is not None:
+            _tell_classes(f"group of {name}" if len(all_scores) > 1 else "group", scores.groups)
+            console.say(
+                f"{of_task}group_accuracy {scores.groups.accuracy}: the group of the class is right."
+            )
+
+
+def _tell_classes(head: str, scores: Scores) -> None:
+    shown = scores.classes
+    if len(shown) > _MOST_CLASSES:
+        shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
+    console.table(
+        [head, "pictures", "recall (95 %)", "precision (95 %)", "F1", "AUC"],
+        [
+            [c.name, str(c.recall.trials), str(c.recall), str(c.precision), number(c.f1),
+             number(c.ranking.auc.value)]
+            for c in shown[:_MOST_CLASSES]
+        ],
+    )  # fmt: skip
+    if len(shown) > _MOST_CLASSES:
+        console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
+
+
+def _in_words(estimate: Estimate) -> tuple[str, str]:
+    """Return a number and its interval, in digits."""
+    low, high = estimate.interval
+    between = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+    return number(estimate.value), between
 
 
 def tell_rates(rates: Rates) -> None:

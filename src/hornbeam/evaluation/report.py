@@ -17,7 +17,9 @@ import numpy as np
 from hornbeam.data.dataset import Task
 from hornbeam.errors import HornbeamError
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.evaluation.statistics import Scores, Share
+from hornbeam.evaluation.shares import Estimate, Share, number
+from hornbeam.evaluation.statistics import Scores
+from hornbeam.measures import parse_measure
 from hornbeam.page import page, thumbnail
 from hornbeam.storage import write_text
 
@@ -26,6 +28,16 @@ _MISTAKES = 24
 
 _MOST_CELLS = 40
 """Classes up to which the confusion matrix is drawn."""
+
+_MEANINGS = {
+    "top": "the class is among that many most probable ones",
+    "precision": "right answers among those of a class",
+    "recall": "a class's pictures that were named right",
+    "f1": "harmonic mean of those two",
+    "auc": "chance that a picture of a class gets more of its probability than another picture",
+    "average_precision": "mean precision, as the pictures of a class are found one by one",
+    "sensitivity_at_specificity": "recall, by the threshold that leaves out that share of the others",
+}
 
 
 def write_report(
@@ -51,10 +63,10 @@ def write_report(
             f"pictures were named right{' in every label' if scores.task.multi_label else ''}{several}."
             f"</strong> {escape(scores.advice)}"
             f"{_optimism(splits)}</p>",
+            f"<h2>Over all classes{several}</h2>{_measures(scores)}",
             f"<h2>Classes{several}</h2>{_classes(scores)}",
-            f"<h2>Confusion{several}</h2>{_confusion(scores)}"
-            if scores.confusion is not None
-            else "",
+            _confusion(scores, f"Confusion{several}"),
+            _groups(scores, several),
             f"<h2>Most confident mistakes{several}</h2>{_mistakes(predictions, scores)}",
         ]
     parts += [f"<h2>Training</h2>{_curves(metrics_file)}", f"<h2>Options</h2>{_options(config)}"]
@@ -70,32 +82,85 @@ def _optimism(splits: str) -> str:
     )
 
 
-def _classes(scores: Scores) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(c.name)}<td>{c.recall.trials}<td>{_interval(c.recall)}"
-        f"<td>{_interval(c.precision)}<td>{'–' if math.isnan(c.f1) else f'{c.f1:.3f}'}</tr>"
-        for c in scores.classes
+def _measures(scores: Scores) -> str:
+    rows = ""
+    for name, estimate in scores.measures.items():
+        low, high = estimate.interval
+        between = "" if math.isnan(low) else f"({low:.3f} to {high:.3f})"
+        rows += (
+            f"<tr><td>{name}<td>{number(estimate.value)}<td class=soft>{between}"
+            f"<td>{_bar(estimate)}<td class=words>{_MEANINGS[parse_measure(name).kind]}</tr>"
+        )
+    return (
+        "<p class=soft>Means over the classes that have pictures, each of which counts alike. Names are "
+        "those of <code>--metrics</code>.</p>"
+        f"<div class=scroll><table class=scores>{rows}</table></div>"
     )
+
+
+def _groups(scores: Scores, several: str) -> str:
+    """The same question, asked of groups of classes."""
+    groups = scores.groups
+    if groups is None:
+        return ""
+    accuracy = groups.accuracy
+    return (
+        f"<h2>Groups of classes{several}</h2><p><strong>The group of {accuracy.value:.1%} of "
+        f"{accuracy.trials} pictures was named right.</strong> The probability of a group is the sum of "
+        f"those of its classes.</p>{_table(groups, 'group')}{_confusion(groups, '')}"
+    )
+
+
+def _classes(scores: Scores) -> str:
     return (
         "<p class=soft>Recall: share of a class's pictures that were named right. Precision: share of "
-        "the answers of that name that were right. Bars show 95 % intervals.</p><div class=scroll>"
-        "<table><tr><th>class<th>pictures<th>recall<th>precision<th>F1</tr>"
-        f"{rows}</table></div>"
+        "the answers of that name that were right. F1: their harmonic mean. AUC: area under the "
+        "receiver operating characteristic, of this class against all others. AP: average precision. "
+        f"Bars show 95 % intervals.</p>{_table(scores, 'class')}"
     )
+
+
+def _table(scores: Scores, head: str) -> str:
+    rows = ""
+    for c in scores.classes:
+        low, high = c.ranking.auc.interval
+        rows += (
+            f"<tr><td>{escape(c.name)}<td>{c.recall.trials}<td>{_interval(c.recall)}"
+            f"<td>{_interval(c.precision)}<td>{number(c.f1)}"
+            f'<td title="{low:.3f} to {high:.3f}">{number(c.ranking.auc.value)}'
+            f"<td>{number(c.ranking.average_precision)}</tr>"
+        )
+    names = "".join(
+        f"<th>{name}" for name in (head, "pictures", "recall", "precision", "F1", "AUC", "AP")
+    )
+    return f"<div class=scroll><table class=scores><tr>{names}</tr>{rows}</table></div>"
 
 
 def _interval(share: Share) -> str:
     if not share.trials:
         return "–"
     low, high = share.interval
+    return f"{share.value:.1%} <span class=soft>({low:.1%} to {high:.1%})</span> {_bar(share)}"
+
+
+def _bar(estimate: Estimate) -> str:
+    low, high = estimate.interval
+    if math.isnan(low) or math.isnan(estimate.value):
+        return ""
     return (
-        f"{share.value:.1%} <span class=soft>({low:.1%} to {high:.1%})</span> "
         f'<span class=bar><i style="left:{low:.1%};width:{high - low:.1%}"></i>'
-        f'<b style="left:{share.value * 0.98:.1%}"></b></span>'
+        f'<b style="left:{estimate.value * 0.98:.1%}"></b></span>'
     )
 
 
-def _confusion(scores: Scores) -> str:
+def _confusion(scores: Scores, title: str) -> str:
+    if scores.confusion is None:
+        return ""
+    heading = f"<h2>{title}</h2>" if title else ""
+    return heading + _matrix(scores)
+
+
+def _matrix(scores: Scores) -> str:
     names, matrix = scores.task.classes, scores.confusion
     assert matrix is not None
     if len(names) > _MOST_CELLS:

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbeam.config import SPECIFICITIES, TOPS
 from hornbeam.data.dataset import Task
+from hornbeam.evaluation.grouped import grouped
 from hornbeam.evaluation.predictions import Predictions
-
-_Z95 = 1.959964
-"""Standard deviations that hold 95 % of a normal distribution."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """A share of a number of trials, with its 95 % interval.
-
-    The interval is Wilson's (1927), which holds its level for few trials and near 0 and 1, where
-    the usual ± does not.
-    """
-
-    successes: int
-    trials: int
-
-    @property
-    def value(self) -> float:
-        """The share; NaN of no trials."""
-        return self.successes / self.trials if self.trials else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end; (0, 1) of no trials."""
-        n, z = self.trials, _Z95
-        if not n:
-            return 0.0, 1.0
-        centre = (self.successes + z * z / 2) / (n + z * z)
-        reach = z / (n + z * z) * math.sqrt(self.successes * (n - self.successes) / n + z * z / 4)
-        return max(0.0, centre - reach), min(1.0, centre + reach)
-
-    def __str__(self) -> str:
-        if not self.trials:
-            return "–"
-        low, high = self.interval
-        return f"{self.value:.1%} ({low:.1%} to {high:.1%})"
+from hornbeam.evaluation.ranking import Ranking, log_odds, rank
+from hornbeam.evaluation.shares import Z95, Estimate, Mean, Share, counted_means, mean_of
+from hornbeam.groups import Grouping
+from hornbeam.measures import parse_measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +27,13 @@ class ClassScores:
         name: of the class.
         recall: share of its pictures that were recognised.
         precision: share of the answers of its name that were right.
+        ranking: how well its probability tells it from the others.
     """
 
     name: str
     recall: Share
     precision: Share
+    ranking: Ranking
 
     @property
     def f1(self) -> float:
@@ -83,6 +56,8 @@ class Scores:
         classes: scores of each.
         confusion: int64 `[classes, classes]`; rows are truth, columns are answers; `None` of a
             multi-label task.
+        measures: by the names of `hornbeam.measures`: the first few answers, means over the classes.
+        groups: the same of its groups of classes, where it has some.
     """
 
     task: Task
@@ -91,6 +66,8 @@ class Scores:
     cross_entropy_error: float
     classes: tuple[ClassScores, ...]
     confusion: NDArray[np.int64] | None
+    measures: dict[str, Estimate]
+    groups: Scores | None = None
 
     @property
     def advice(self) -> str:
@@ -102,48 +79,100 @@ class Scores:
         )
 
 
-def score(predictions: Predictions, task: Task) -> Scores:
-    """Compare the answers with the labels, for one task; pictures that lack its label do not count."""
-    if task.multi_label:
-        return _score_marks(predictions, task)
-    labels, predicted = predictions.dataset.labels(task), predictions.predicted(task)
-    known = labels >= 0
-    labels, predicted = labels[known], predicted[known]
-    count = len(task.classes)
-    confusion = np.bincount(labels * count + predicted, minlength=count * count)
-    confusion = confusion.reshape(count, count)
-    logits = predictions.logits[task.name][known].astype(np.float64)
-    top = logits.max(axis=1)
-    log_total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
-    losses = log_total - logits[np.arange(len(labels)), labels]
-    right = np.diag(confusion)
-    classes = tuple(
-        ClassScores(
-            name,
-            Share(int(right[i]), int(confusion[i].sum())),
-            Share(int(right[i]), int(confusion[:, i].sum())),
+def score_all(
+    predictions: Predictions, metrics: Sequence[str], groupings: Mapping[str, Grouping]
+) -> list[Scores]:
+    """Compare the answers with the labels, for each task.
+
+    Args:
+        predictions: of the pictures that judge.
+        metrics: what the training was asked to report, which may be more than is usual.
+        groupings: of classes, by task; see `groupings_for`.
+    """
+    asked = parse_measures(metrics)
+    tops = {int(m.number) for m in asked if m.kind == "top"}
+    levels = {m.number for m in asked if m.kind == "sensitivity_at_specificity"}
+    result = []
+    for task in predictions.tasks:
+        scores = score(
+            predictions, task, sorted(tops | set(TOPS)), sorted(levels | set(SPECIFICITIES))
         )
-        for i, name in enumerate(task.classes)
-    )
-    accuracy = Share(int(right.sum()), len(labels))
-    return Scores(task, accuracy, _mean(losses), _reach(losses), classes, confusion)
+        if task.name in groupings:
+            coarse = score(*grouped(predictions, task, groupings[task.name]))
+            scores = dataclasses.replace(scores, groups=coarse)
+        result.append(scores)
+    return result
 
 
-def _score_marks(predictions: Predictions, task: Task) -> Scores:
-    """Compare the marks of a multi-label task: each class is a question of its own."""
-    truth, answers = predictions.dataset.labels(task), predictions.predicted(task)
+def score(
+    predictions: Predictions,
+    task: Task,
+    tops: Sequence[int] = TOPS,
+    specificities: Sequence[float] = SPECIFICITIES,
+) -> Scores:
+    """Compare the answers with the labels, for one task; pictures that lack its label do not count.
+
+    Args:
+        predictions: of the pictures that judge.
+        task: one of theirs.
+        tops: numbers of answers among which the class is looked for, where there are more classes.
+        specificities: for which sensitivities are told.
+    """
+    labels, answers = predictions.dataset.labels(task), predictions.predicted(task)
     logits = predictions.logits[task.name].astype(np.float64)
-    # log(1 + exp(-x)) of the right sign, without overflow.
-    losses = np.logaddexp(0, np.where(truth, -logits, logits)).mean(axis=1)
-    both, of_class, answered = (truth & answers).sum(0), truth.sum(0), answers.sum(0)
+    if task.multi_label:
+        there, answered, confusion = labels, answers, None
+        # log(1 + exp(-x)) of the right sign, without overflow.
+        losses = np.logaddexp(0, np.where(labels, -logits, logits)).mean(axis=1)
+        measures: dict[str, Estimate] = {}
+    else:
+        known = labels >= 0
+        labels, answers, logits = labels[known], answers[known], logits[known]
+        count = len(task.classes)
+        each = np.arange(count)
+        there, answered = labels[:, None] == each, answers[:, None] == each
+        confusion = np.bincount(labels * count + answers, minlength=count * count)
+        confusion = confusion.reshape(count, count)
+        own = logits[np.arange(len(labels)), labels]
+        top = logits.max(axis=1)
+        losses = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - own
+        better = (logits > own[:, None]).sum(axis=1)
+        # Of equal logits the first counts, as in `Predictions.best`.
+        better += ((logits == own[:, None]) & (each < labels[:, None])).sum(axis=1)
+        measures = {
+            f"top_{k}": Share(int((better < k).sum()), len(labels)) for k in tops if k < count
+        }
+    right = (there == answered).all(axis=1)
+    odds = log_odds(logits, task)
+    sums = [marks.sum(axis=0).tolist() for marks in (there, answered, there & answered)]
     classes = tuple(
         ClassScores(
-            name, Share(int(both[i]), int(of_class[i])), Share(int(both[i]), int(answered[i]))
+            name, Share(both, of_class), Share(both, named), rank(there[:, i], odds[:, i], specificities)
         )
-        for i, name in enumerate(task.classes)
-    )
-    accuracy = Share(int((truth == answers).all(axis=1).sum()), len(truth))
-    return Scores(task, accuracy, float(losses.mean()), _reach(losses), classes, None)
+        for i, (name, of_class, named, both) in enumerate(zip(task.classes, *sums, strict=True))
+    )  # fmt: skip
+    measures |= _means(classes, there, answered, specificities)
+    accuracy = Share(int(right.sum()), len(right))
+    return Scores(task, accuracy, _mean(losses), _reach(losses), classes, confusion, measures)
+
+
+def _means(
+    classes: Sequence[ClassScores], there: NDArray[np.bool_], answered: NDArray[np.bool_],
+    specificities: Sequence[float],
+) -> dict[str, Mean]:  # fmt: skip
+    """Return the means over the classes, by the names of `hornbeam.measures`."""
+    rankings = [c.ranking for c in classes]
+    return {
+        **{f"macro_{kind}": mean for kind, mean in counted_means(there, answered).items()},
+        "auc": mean_of([ranking.auc.value for ranking in rankings]),
+        "average_precision": mean_of([ranking.average_precision for ranking in rankings]),
+        **{
+            f"sensitivity_at_specificity={level:g}": mean_of(
+                [ranking.sensitivities[level].value for ranking in rankings]
+            )
+            for level in specificities
+        },
+    }
 
 
 def _mean(losses: NDArray[np.float64]) -> float:
@@ -155,4 +184,4 @@ def _reach(losses: NDArray[np.float64]) -> float:
     """Return the 95 % reach of a mean, either way; NaN of one value."""
     if len(losses) < 2:
         return math.nan
-    return float(losses.std(ddof=1) / math.sqrt(len(losses)) * _Z95)
+    return float(losses.std(ddof=1) / math.sqrt(len(losses)) * Z95)
