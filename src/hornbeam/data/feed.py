@@ -65,12 +65,31 @@ def feed(
 def feeding(
     loader: Batches, steps: int, start: int = 0, *, threads: int = 1, processes: int = 0
 ) -> Iterator[Any]:
-    """Yield what `feed` returns, and let no batch be made ahead after this block."""
+    """Yield what `feed` returns, for a `fit` whose epochs may end at any step.
+
+    No batch is made ahead after this block.
+    """
     indexed = Feed(loader, steps, start, threads=threads, processes=processes)
     try:
-        yield _as_input(indexed)
+        tensorflow = keras.config.backend() == "tensorflow"
+        yield _tensorflow_dataset(indexed) if tensorflow else _adapter(indexed)
     finally:
         indexed.close()
+
+
+def _adapter(indexed: Feed) -> Any:
+    """Return Keras' adapter of a feed, which it would make itself, but for one check.
+
+    Keras' takes an epoch that a callback ended early for one that has not ended, and raises.
+    """
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    class Adapter(PyDatasetAdapter):  # type: ignore[misc]
+        def on_epoch_begin(self) -> None:
+            self._within_epoch = False
+            super().on_epoch_begin()
+
+    return Adapter(indexed)
 
 
 def _as_input(indexed: Feed) -> Any:

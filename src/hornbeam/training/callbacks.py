@@ -37,6 +37,12 @@ class Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
 
+    def end_interval(self, epoch: int, logs: Logs) -> None:
+        """Tell of an interval that ended outside of `fit`."""
+        for callback in self.callbacks:
+            if not isinstance(callback, keras.callbacks.History):  # which wants a beginning
+                callback.on_epoch_end(epoch, logs)
+
 
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     """Count steps and seconds, and mend the validation loss.

@@ -224,7 +224,7 @@ class _Session:
             return
         if head is not None:
             logs, self._clock.training_seconds = head()
-            self._callbacks.on_epoch_end(-1, logs)
+            self._callbacks.end_interval(-1, logs)
         elif self._options.on_nan == "rollback":
             self._saver.begin()
 
@@ -253,7 +253,7 @@ class _Session:
                 return_dict=True,
             )  # fmt: skip
             logs |= {f"val_{name}": value for name, value in judged.items()}
-        self._callbacks.on_epoch_end(self._epoch, logs)
+        self._callbacks.end_interval(self._epoch, logs)
         self._epoch += 1
 
     def run(self) -> None:
