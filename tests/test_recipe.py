@@ -90,6 +90,20 @@ def check_metrics(recipe, _):
     assert float(metric.result()) == 0.5
 
 
+def check_callbacks(recipe, _):
+    from hornbeam.training.own_callbacks import OwnCallbacks
+
+    own = OwnCallbacks(recipe.make("callbacks"), recipe.where)
+    for accuracy, best in ((0.5, 0.5), (0.25, 0.5), (0.75, 0.75)):
+        logs = {"val_accuracy": accuracy}
+        own.on_epoch_end(0, logs)
+        assert logs["val_best"] == best
+    resumed = OwnCallbacks(recipe.make("callbacks"), recipe.where)
+    resumed.set_state(own.get_state())
+    resumed.on_epoch_end(0, logs := {"val_accuracy": 0.6})
+    assert logs["val_best"] == 0.75
+
+
 def check_examples(recipe, _):
     options = TableOptions(feature_columns=("brightness",))
     dataset = sources.open_dataset(None, options, examples=recipe.examples)
@@ -106,5 +120,6 @@ def load(root, **options):
 
 CHECKS = {
     "build_model": check_model, "preprocess": check_preprocess, "augment": check_augment,
-    "loss": check_loss, "metrics": check_metrics, "examples": check_examples,
+    "loss": check_loss, "metrics": check_metrics, "callbacks": check_callbacks,
+    "examples": check_examples,
 }  # fmt: skip

@@ -329,13 +329,15 @@ def test_a_file_of_the_same_second_is_another(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_training_shows_all_of_it_and_is_not_changed_by_it(hornbeam, shapes, tmp_path, backend):
+def test_a_training_shows_all_of_it_and_is_not_changed_by_it(
+    hornbeam_here, shapes, tmp_path, backend
+):
     weights = {}
     for name, options in {
         "shown": ("--tensorboard-images", 4, "--tensorboard-histograms"),
         "hidden": ("--no-tensorboard",),
     }.items():
-        done = hornbeam("train", shapes, "--run", tmp_path / name, "--epochs", 2, "--batch-size", 8, "--image-size", 32, "--ema", 0.9, "--mixup", 0.2, *options, backend=backend)  # fmt: skip
+        done = hornbeam_here("train", shapes, "--run", tmp_path / name, "--epochs", 2, "--batch-size", 8, "--image-size", 32, "--ema", 0.9, "--mixup", 0.2, *options, backend=backend)  # fmt: skip
         assert done.code == 0, done.err
         model = keras.saving.load_model(tmp_path / name / "model.keras", compile=False)
         weights[name] = model.get_weights()
