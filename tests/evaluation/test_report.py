@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.dataset import Dataset, Task
 from hornbeam.data.sources import open_folder
+from hornbeam.evaluation.grouped import groupings_for
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.report import write_report
-from hornbeam.evaluation.statistics import score
+from hornbeam.evaluation.statistics import score, score_all
 
 HOSTILE = "<script>alert(1)<"  # a folder's name cannot have a slash
 QUOTED = "\"onerror='x' &amp;"
@@ -79,8 +80,6 @@ def test_it_tells_the_numbers_and_shows_the_mistakes(page):
 
 
 def test_many_classes_get_a_list_in_place_of_a_matrix(tmp_path):
-    from hornbeam.data.dataset import Dataset
-
     task = Task("label", tuple(f"class{i}" for i in range(200)))
     labels = np.arange(200)
     dataset = Dataset.from_columns(
@@ -94,3 +93,23 @@ def test_many_classes_get_a_list_in_place_of_a_matrix(tmp_path):
     page = (tmp_path / "r.html").read_text()
     assert "matrix of 200 classes is too large" in page
     assert "class1 named class0" in page
+
+
+def test_groups_of_classes_have_a_part_of_their_own(tmp_path):
+    task = Task("label", ("cat", "dog", "<car>"))
+    labels = np.arange(30) % 3
+    dataset = Dataset.from_columns(
+        tmp_path, [f"{i}.jpg" for i in range(30)], ["test"] * 30, {task: labels}
+    )
+    logits = 5 * np.eye(3, dtype=np.float32)[[1, 0, 2]][labels]  # cats and dogs are confused
+    predictions = Predictions(dataset, (task,), {"label": logits})
+    groupings = groupings_for((task,), {"<pet>": ["cat", "dog"]})
+    scores = score_all(predictions, (), groupings)
+    write_report(tmp_path / "r.html", "r", {}, predictions, scores, tmp_path / "none.csv")
+    tags = Tags((tmp_path / "r.html").read_text())
+    assert "33.3% of 30 test pictures were named right" in tags.text
+    assert "The group of 100.0% of 30 pictures was named right." in tags.text
+    assert tags.text.count("<pet>") == 3  # its scores; row and column of the confusion
+    assert {tag for tag, _ in tags.found} & {"pet", "car"} == set()
+    for name in scores[0].measures:
+        assert name in tags.text

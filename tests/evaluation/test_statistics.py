@@ -1,13 +1,20 @@
 """Numbers agree with scikit-learn and with closed forms."""
 
+import dataclasses
+import json
+
 import numpy as np
+import pyarrow as pa
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics
 
 from hornbeam.data.dataset import Dataset, Task
+from hornbeam.evaluation.grouped import groupings_for
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.evaluation.statistics import Share, score
+from hornbeam.evaluation.scores_file import write_scores
+from hornbeam.evaluation.shares import Share
+from hornbeam.evaluation.statistics import score, score_all
 
 TASK = Task("label", ("a", "b", "c", "never"))
 
@@ -77,3 +84,147 @@ def test_the_best_classes_come_in_order(predictions):
     )
     hit = (best == predictions.dataset.labels(TASK)[:, None]).any(axis=1).mean()
     np.testing.assert_allclose(hit, top2)
+
+
+def test_the_first_few_answers_are_scikit_learns(predictions):
+    scores = score(predictions, TASK, tops=(2, 3, 4))
+    labels, logits = predictions.dataset.labels(TASK), predictions.logits["label"]
+    assert "top_4" not in scores.measures  # there are no more classes
+    for k in (2, 3):
+        expected = metrics.top_k_accuracy_score(labels, logits, k=k, labels=range(4))
+        assert scores.measures[f"top_{k}"].value == pytest.approx(expected)
+
+
+def test_of_equal_logits_the_first_is_the_answer(predictions):
+    equal = Predictions(predictions.dataset, (TASK,), {"label": np.zeros((90, 4), np.float32)})
+    scores = score(equal, TASK, tops=(2,))
+    labels = predictions.dataset.labels(TASK)
+    assert scores.accuracy.successes == (labels == 0).sum()
+    assert scores.measures["top_2"].successes == (labels <= 1).sum()
+
+
+def test_areas_of_classes_and_their_means_are_scikit_learns(predictions):
+    labels = predictions.dataset.labels(TASK)
+    order = special.softmax(predictions.logits["label"].astype(float), axis=1)
+    scores = score(predictions, TASK)
+    areas = [metrics.roc_auc_score(labels == i, order[:, i]) for i in range(3)]
+    precisions = [metrics.average_precision_score(labels == i, order[:, i]) for i in range(3)]
+    for found, area, precision in zip(scores.classes, areas, precisions, strict=False):
+        assert found.ranking.auc.value == pytest.approx(area, abs=1e-9)
+        assert found.ranking.average_precision == pytest.approx(precision, abs=1e-9)
+    never = scores.classes[3].ranking
+    assert np.isnan(
+        [never.auc.value, never.average_precision, never.sensitivities[0.9].value]
+    ).all()
+    assert scores.measures["auc"].value == pytest.approx(np.mean(areas), abs=1e-9)
+    assert scores.measures["average_precision"].value == pytest.approx(
+        np.mean(precisions), abs=1e-9
+    )
+
+
+@pytest.fixture
+def marks(tmp_path):
+    """Predictions of a task of several labels; one class is always there, one never."""
+    task = Task("marks", ("round", "flat", "always", "never"), multi_label=True)
+    rng = np.random.default_rng(0)
+    truth = rng.random((80, 4)) < [0.3, 0.5, 2, 0]
+    lists = [np.flatnonzero(row).tolist() for row in truth]
+    dataset = Dataset.from_columns(
+        tmp_path, [f"{i}.jpg" for i in range(80)], ["test"] * 80, {task: lists}
+    )
+    logits = (rng.normal(size=(80, 4)) + truth).astype(np.float32)
+    return Predictions(dataset, (task,), {"marks": logits}), task, truth
+
+
+def test_scores_of_several_labels_agree_with_scikit_learn(marks):
+    predictions, task, truth = marks
+    scores, answers = score(predictions, task), predictions.predicted(task)
+    assert scores.accuracy.value == pytest.approx(metrics.accuracy_score(truth, answers))
+    options = {"labels": range(3), "average": "macro", "zero_division": 0}
+    for kind in ("precision", "recall", "f1"):
+        expected = getattr(metrics, f"{kind}_score")(truth, answers, **options)
+        assert scores.measures[f"macro_{kind}"].value == pytest.approx(expected)
+    logits = predictions.logits["marks"]
+    expected = metrics.roc_auc_score(truth[:, :2], logits[:, :2], average="macro")
+    assert scores.measures["auc"].value == pytest.approx(expected)
+    expected = metrics.average_precision_score(truth[:, :3], logits[:, :3], average="macro")
+    assert scores.measures["average_precision"].value == pytest.approx(expected)
+    assert "top_3" not in scores.measures
+
+
+def test_groups_are_judged_by_the_sums_of_their_probabilities(predictions):
+    groupings = groupings_for((TASK,), {"letters": ["a", "b"]})
+    (scores,) = score_all(predictions, ("top_2", "sensitivity_at_specificity=0.7"), groupings)
+    assert {"top_2", "top_3", "sensitivity_at_specificity=0.7"} <= set(scores.measures)
+    shares = special.softmax(predictions.logits["label"].astype(float), axis=1)
+    sums = np.stack([shares[:, :2].sum(axis=1), shares[:, 2], shares[:, 3]], axis=1)
+    truth = np.array([0, 0, 1, 2])[predictions.dataset.labels(TASK)]
+    groups = scores.groups
+    assert groups.task.classes == ("letters", "c", "never")
+    assert groups.accuracy.value == pytest.approx((sums.argmax(axis=1) == truth).mean())
+    assert groups.cross_entropy == pytest.approx(
+        metrics.log_loss(truth, sums, labels=range(3)), rel=1e-5
+    )
+    np.testing.assert_array_equal(
+        groups.confusion, metrics.confusion_matrix(truth, sums.argmax(axis=1), labels=range(3))
+    )
+    expected = metrics.roc_auc_score(truth == 0, sums[:, 0])
+    assert groups.classes[0].ranking.auc.value == pytest.approx(expected, abs=1e-6)
+
+
+def test_pictures_without_the_label_count_in_no_score(predictions):
+    half = np.arange(90) % 2 == 0
+    labels = pa.array(predictions.dataset.labels(TASK), pa.int32(), mask=~half)
+    missing = dataclasses.replace(
+        predictions, dataset=predictions.dataset.with_column("label", labels)
+    )
+    kept = Predictions(
+        predictions.dataset.take(np.flatnonzero(half)),
+        (TASK,),
+        {"label": predictions.logits["label"][half]},
+    )
+    groupings = groupings_for((TASK,), {"letters": ["a", "b"]})
+    (found,), (expected,) = (score_all(p, (), groupings) for p in (missing, kept))
+    assert found.measures.keys() == expected.measures.keys()
+    for name, estimate in expected.measures.items():
+        assert found.measures[name].value == estimate.value
+    assert found.groups.accuracy == expected.groups.accuracy
+    np.testing.assert_array_equal(found.groups.confusion, expected.groups.confusion)
+
+
+def test_no_picture_with_a_label_gives_no_number_and_no_warning(predictions, tmp_path):
+    labels = pa.nulls(90, pa.int32())
+    empty = dataclasses.replace(
+        predictions, dataset=predictions.dataset.with_column("label", labels)
+    )
+    (scores,) = score_all(empty, (), groupings_for((TASK,), {"letters": ["a", "b"]}))
+    assert all(np.isnan(estimate.value) for estimate in scores.measures.values())
+    write_scores(tmp_path / "scores.json", empty, [scores])
+    written = json.loads((tmp_path / "scores.json").read_text())["tasks"]["label"]
+    assert written["metrics"]["macro_f1"] == {"value": None, "low": None, "high": None}
+
+
+def test_the_file_of_scores_says_what_the_scores_say(predictions, tmp_path):
+    (scores,) = score_all(predictions, (), groupings_for((TASK,), {"letters": ["a", "b"]}))
+    write_scores(tmp_path / "scores.json", predictions, [scores])
+    text = (tmp_path / "scores.json").read_text()
+    assert "NaN" not in text
+    written = json.loads(text)
+    assert (written["pictures"], written["splits"]) == (90, ["test"])
+    task = written["tasks"]["label"]
+    low, high = scores.accuracy.interval
+    assert task["metrics"]["accuracy"] == {
+        "value": pytest.approx(scores.accuracy.value), "low": pytest.approx(low),
+        "high": pytest.approx(high), "successes": scores.accuracy.successes, "trials": 90,
+    }  # fmt: skip
+    for name, estimate in scores.measures.items():
+        assert task["metrics"][name]["value"] == pytest.approx(estimate.value)
+    area = scores.classes[1].ranking.auc
+    assert task["classes"]["b"]["auc"]["low"] == pytest.approx(area.interval[0])
+    assert task["classes"]["never"]["recall"]["value"] is None
+    cells = {(i, j): n for i, row in task["confusion"].items() for j, n in row.items()}
+    assert cells[("a", "a")] == scores.confusion[0, 0]
+    assert sum(cells.values()) == 90
+    groups = task["groups"]
+    assert list(groups["classes"]) == ["letters", "c", "never"]
+    assert groups["metrics"]["accuracy"]["value"] == pytest.approx(scores.groups.accuracy.value)

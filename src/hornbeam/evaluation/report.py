@@ -29,6 +29,9 @@ _MISTAKES = 24
 _MOST_CELLS = 40
 """Classes up to which the confusion matrix is drawn."""
 
+_SHARES = ("accuracy", "top_", "precision", "recall", "f1", "auc", "sensitivity")
+"""Parts of the names of metrics whose curves are drawn from 0 to 1."""
+
 _MEANINGS = {
     "top": "the class is among that many most probable ones",
     "precision": "right answers among those of a class",
@@ -257,7 +260,7 @@ def _plot(name: str, steps: list[float], training: list[float], validation: list
     width, height, margin = 460, 220, 44
     finite = [v for v in training + validation if math.isfinite(v)] or [0.0]
     low, high = min(0.0, *finite), max(*finite, 1e-9)
-    high = 1.0 if "accuracy" in name else high
+    high = 1.0 if high <= 1 and any(word in name for word in _SHARES) else high
 
     def place(step: float, value: float) -> str:
         x = margin + (width - 2 * margin) * step / steps[-1]

@@ -277,7 +277,10 @@ def validation_score(logs: Logs) -> tuple[float, float]:
 
     Over several tasks the accuracies are averaged.
     """
-    accuracies = [v for k, v in logs.items() if k.startswith("val_") and k.endswith("accuracy")]
+    accuracies = [
+        v for k, v in logs.items()
+        if k.startswith("val_") and k.endswith("accuracy") and not k.endswith("group_accuracy")
+    ]  # fmt: skip
     return sum(accuracies) / max(1, len(accuracies)), -logs["val_loss"]
 
 
