@@ -1064,19 +1064,20 @@ class WatchOptions(TableOptions):
         metavar="DATA",
     )  # fmt: skip
     split: Literal["auto", "train", "validation", "test"] | None = option(
-        None, "which pictures; else validation, and of DATA auto, as evaluate does", section="data"
-    )
+        None, "which pictures; else validation, and of DATA auto, as evaluate does", section="data",
+        metavar="{auto,train,validation,test}",
+    )  # fmt: skip
     on_bad: OnBad = option("error", _ON_BAD, section="data")
     verify: bool = option(True, _VERIFY, section="data")
     batch_size: int = option(32, _BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", _BACKEND, section="machine")
-    poll: float = option(10.0, "seconds from one look to the next", section="training", gt=0)
+    poll: float = option(10.0, "seconds from one look to the next", section="following", gt=0)
     timeout: Time = option(
-        "1h", "give up after this long without a checkpoint, or any other sign", section="training",
+        "1h", "give up after this long without a checkpoint, or any other sign", section="following",
         metavar="TIME",
     )  # fmt: skip
     once: bool = option(
-        False, "evaluate the checkpoints that are there, and end", section="training"
+        False, "evaluate the checkpoints that are there, and end", section="following"
     )
 
 
