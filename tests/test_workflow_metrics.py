@@ -144,3 +144,36 @@ def test_on_jax_they_are_the_same_kind_of_numbers(hornbeam, shapes, tmp_path):
     scores = scores_of(tmp_path / "run")
     assert scores["metrics"]["macro_f1"]["value"] == pytest.approx(row["val_macro_f1"], abs=1e-5)
     assert scores["metrics"]["auc"]["value"] == pytest.approx(row["val_auc"], abs=0.01)
+
+
+STOPPING = """
+import os, signal, keras
+
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 4 and "STOP" in os.environ:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+def callbacks():
+    return [Stop()]
+"""
+
+
+def test_a_training_that_is_stopped_within_an_epoch_counts_on(hornbeam, shapes, tmp_path):
+    (tmp_path / "stopping.py").write_text(STOPPING)
+
+    def train(run, *words, **environment):
+        return hornbeam(
+            "train", shapes, "--run", tmp_path / run, "--epochs", 1, "--batch-size", 8,
+            "--image-size", 32, "--metrics", METRICS, "--recipe", tmp_path / "stopping.py",
+            *words, **environment,
+        )  # fmt: skip
+
+    assert train("whole").code == 0
+    stopped = train("stopped", STOP="1")
+    assert stopped.code == 143, stopped.err
+    resumed = hornbeam("train", "--run", tmp_path / "stopped", "--resume")
+    assert resumed.code == 0, resumed.err
+    whole, found = ([{k: v for k, v in row.items() if k not in ("seconds", "pictures_per_second")}
+                     for row in rows_of(tmp_path / run)] for run in ("whole", "stopped"))  # fmt: skip
+    assert found == whole
