@@ -280,6 +280,8 @@ def test_a_real_watch_follows_a_real_training_that_is_killed_and_resumed(shapes,
     assert out.count("\nstep ") == len(saved), "each once"
     with (run / "metrics.csv").open(newline="") as file:
         expected = {int(row["step"]): float(row["val_accuracy"]) for row in csv.DictReader(file)}
+    curve = EventAccumulator(str(run / "tensorboard")).Reload().Scalars("accuracy/validation")
+    assert [event.step for event in curve] == list(expected), "the training's own, without doubles"
     for row in table(run):
         assert float(row["accuracy"]) == pytest.approx(expected[int(row["step"])], abs=1e-6)
 
