@@ -220,7 +220,7 @@ def test_trials_of_another_directory_in_a_shared_database_are_not_taken_up(plan,
 def test_a_study_goes_on_only_with_what_it_is_about(plan, tmp_path):
     remember(plan(trials=2))
     remember(plan(trials=9, workers=3, pruner="none"))
-    with pytest.raises(ConfigError, match="began otherwise .the space.; .* --overwrite"):
+    with pytest.raises(ConfigError, match=r"began otherwise \(the space\); .* --overwrite"):
         remember(plan(text=SPACE + "dropout: [0, 0.1]"))
     with pytest.raises(ConfigError, match="the monitor"):
         remember(plan(monitor="val_loss"))
@@ -230,7 +230,7 @@ def test_a_study_goes_on_only_with_what_it_is_about(plan, tmp_path):
 
 
 def test_a_line_of_the_journal_that_a_crash_cut_short_does_no_harm(plan):
-    told, study = train_all(plan(trials=2), peak)
+    _, study = train_all(plan(trials=2), peak)
     journal = study.plan.directory / "journal.log"
     whole = journal.read_bytes()
     journal.write_bytes(whole + whole.splitlines()[-1][:20])

@@ -133,6 +133,8 @@ def adapt_user_model(
     if not built.built or not hasattr(built, "input_shape"):
         raise ConfigError(f"{where} has no input yet; begin it with keras.Input(input_shape).")
     _check_inputs(where, built, shape, columns)
+    if isinstance(built, keras.Sequential):  # which has no `input` in Keras 3.15, but `inputs`
+        built = keras.Model(built.inputs[0], built.outputs[0], name=built.name)
     built = _without_softmax(built)
     inputs = keras.Input(shape, dtype="uint8", name="image")
     numbers = features.input() if features else None

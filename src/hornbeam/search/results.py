@@ -10,6 +10,7 @@ import yaml
 from hornbeam import console
 from hornbeam.search.pareto_page import write_page
 from hornbeam.search.rows import Interval, Row, as_csv, cells, columns, gather_rows, shown
+from hornbeam.search.space import merged
 from hornbeam.search.trial import Paths
 from hornbeam.storage import write_text
 
@@ -31,7 +32,11 @@ def conclude(
     write_text(plan.directory / "trials.csv", as_csv(rows, names))
     best = next((row for row in rows if row.state == "complete"), None)
     if best:
-        options = yaml.safe_load(Paths(plan.directory, best.number).options.read_text("utf-8"))
+        file = Paths(plan.directory, best.number).options
+        if file.is_file():
+            options = yaml.safe_load(file.read_text(encoding="utf-8"))
+        else:  # it was trained elsewhere
+            options = merged(plan.given, {**plan.space.constants, **best.values})
         for name in ("leave_out_test", "threads"):
             options.pop(name, None)
         text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)

@@ -60,7 +60,7 @@ def open_storage(where: str | None, directory: Path) -> optuna.storages.BaseStor
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return storages.RDBStorage(where, engine_kwargs=arguments)
-    except ImportError as error:
+    except ImportError:
         raise ConfigError(
             f"--storage {shown}: the driver for {scheme} is missing: pip install {_driver(where)}."
         ) from None

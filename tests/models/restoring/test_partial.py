@@ -1,0 +1,28 @@
+"""`--restore-partial`: what fits comes from the file, the rest keeps its first values."""
+
+import keras
+import numpy as np
+import pytest
+
+from hornbeam.errors import ModelError
+from hornbeam.models.restoring.restore import restore
+
+
+def network(width):
+    return keras.Sequential([
+        keras.Input((4,)), keras.layers.Dense(6, name="same"), keras.layers.Dense(width, name="wide"),
+        keras.layers.Dense(2, name="last"),
+    ])  # fmt: skip
+
+
+def test_variables_of_the_same_name_and_shape_are_restored_and_no_others(tmp_path):
+    first, second = network(3), network(5)
+    first.save(tmp_path / "first.keras")
+    before = second.get_layer("wide").get_weights()
+    matched = restore(second, tmp_path / "first.keras", partial=True)
+    np.testing.assert_array_equal(second.get_layer("same").kernel, first.get_layer("same").kernel)
+    for old, new in zip(before, second.get_layer("wide").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert {path.split("/")[-2] for path in matched.conflicts} == {"wide", "last"}
+    with pytest.raises(ModelError, match="does not fit the network"):
+        restore(second, tmp_path / "first.keras")
