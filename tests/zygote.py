@@ -29,7 +29,13 @@ class Zygote:
     """Starts commands quickly, one after the other or side by side."""
 
     def __init__(self, backend: str) -> None:
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._compiled = tempfile.TemporaryDirectory(prefix="zygote-jax-")
+        environment = {
+            **os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
+            # What one process has compiled the next need not.
+            "JAX_COMPILATION_CACHE_DIR": self._compiled.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }  # fmt: skip
         self._process = subprocess.Popen(
             [sys.executable, __file__, backend], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=environment,
@@ -67,6 +73,7 @@ class Zygote:
         self._process.stdin.close()
         self._process.wait(60)
         self._process.stdout.close()
+        self._compiled.cleanup()
 
 
 def until(condition, seconds=60.0):
@@ -103,11 +110,11 @@ def _serve() -> None:
     import keras
 
     import hornbeam.training.fit
-    import hornbeam.workflow
+    import hornbeam.workflow  # noqa: F401
 
     assert keras.backend.backend() == sys.argv[1]
     if sys.argv[1] == "tensorflow":
-        import tensorflow
+        import tensorflow  # noqa: F401
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

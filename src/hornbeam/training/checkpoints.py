@@ -94,7 +94,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Put everything back as `load` found it; metrics, when the next interval begins."""
         put_back(self.model, arrays)
-        if not state["validated"]:
+        if not state["validated"] and state["waiting"] is None:
             self._metrics = [arrays[name] for name in _named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
         self._saved_step = state["step"]

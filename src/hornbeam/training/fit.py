@@ -234,7 +234,7 @@ class _Session:
         if found is None:
             return False
         _, state, arrays = found
-        if not state["validated"]:
+        if not state["validated"] and state["waiting"] is None:
             # Keras makes the variables of metrics at their first use.
             batch = self._training.empty_batch()
             self._model.test_on_batch(batch.inputs, batch.targets, batch.weights)
