@@ -226,30 +226,31 @@ def test_compiled_and_in_several_tasks_they_tell_the_same(backend, tmp_path):
     )  # fmt: skip
     code = f"""
 import json, keras, numpy as np
+from hornbeam.backend import compiles_with_xla
 from test_metrics import GROUPS, MANY, ONE, TrainOptions, losses_of, metrics_of
 data = np.load({str(tmp_path / "in.npz")!r})
-def make():
-    inputs = {{name: keras.Input((n,), name=f"in_{{name}}") for name, n in (("label", 4), ("marks", 3))}}
-    outputs = {{k: keras.layers.Activation("linear", name=k)(v) for k, v in inputs.items()}}
-    model = keras.Model(list(inputs.values()), outputs)
-    tasks = (ONE, MANY)
-    losses = losses_of(tasks, TrainOptions(data="x"), {{}}, 90)
-    metrics = metrics_of(tasks, losses, names={names!r}, groups=GROUPS)
-    model.compile("sgd", losses, weighted_metrics=metrics, jit_compile=True)
-    return model
-model = make()
+inputs = {{name: keras.Input((n,), name=f"in_{{name}}") for name, n in (("label", 4), ("marks", 3))}}
+outputs = {{k: keras.layers.Activation("linear", name=k)(v) for k, v in inputs.items()}}
+model = keras.Model(list(inputs.values()), outputs)
+losses = losses_of((ONE, MANY), TrainOptions(data="x"), {{}}, 90)
+metrics = metrics_of((ONE, MANY), losses, names={names!r}, groups=GROUPS)
+model.compile("sgd", losses, weighted_metrics=metrics, jit_compile=compiles_with_xla())
 x = [data["label_1"], data["marks_1"]]
 y = {{"label": data["label_0"], "marks": data["marks_0"]}}
 w = {{"label": data["weights"], "marks": np.ones(90, "float32")}}
 whole = model.evaluate(x, y, 30, sample_weight=w, return_dict=True, verbose=0)
-first, second = make(), make()
-part = lambda a, s: {{k: v[s] for k, v in a.items()}} if isinstance(a, dict) else [v[s] for v in a]
-one, two = slice(0, 50), slice(50, 90)
-first.test_on_batch(part(x, one), part(y, one), part(w, one))
-second.test_on_batch(part(x, one), part(y, one), part(w, one))
-second.reset_metrics = lambda: None  # which test_on_batch would call
-for a, b in zip(second.metrics_variables, first.metrics_variables, strict=True): a.assign(b)
-resumed = second.test_on_batch(part(x, two), part(y, two), part(w, two), return_dict=True)
+kept = None
+for s in (slice(0, 30), slice(30, 60), slice(60, 90)):
+    reset = model.reset_metrics
+    def restore():  # in place of the reset at the begin of test_on_batch
+        reset()
+        for variable, array in zip(model.metrics_variables, kept or [], strict=bool(kept)):
+            variable.assign(array)
+    model.reset_metrics = restore
+    part = [{{k: v[s] for k, v in a.items()}} for a in (y, w)]
+    resumed = model.test_on_batch([v[s] for v in x], *part, return_dict=True)
+    model.reset_metrics = reset
+    kept = [np.array(variable) for variable in model.metrics_variables]
 history = model.fit(x, y, 30, sample_weight=w, verbose=0, shuffle=False).history
 fitted = {{k: v[0] for k, v in history.items()}}
 print(json.dumps([{{k: float(v) for k, v in d.items()}} for d in (whole, resumed, fitted)]))
