@@ -30,7 +30,7 @@ _MOST_BINS = 8192
 _FEWEST_BINS = 256
 _ALL_BINS = 2**18
 """Bins of all classes together, about: 1 MB for the yes and as much for the no. Four times as many made
-a step with 1,000 classes 20 ms longer on two cores."""
+a step with 1,000 classes 15 ms longer on two cores."""
 
 _FARTHEST = 5.3
 """asinh of log-odds of 100, beyond which float32 logits hardly get."""
