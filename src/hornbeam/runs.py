@@ -259,8 +259,10 @@ class Run:
         try:
             yield
         except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.path)  # of a full disk
             reason = " ".join(str(error).split()) or type(error).__name__
-            with contextlib.suppress(OSError):  # of a full disk, which is what was to be noted
+            with contextlib.suppress(OSError):  # of the same, which was to be noted
                 self.log("stopped", reason=reason)
             raise
 

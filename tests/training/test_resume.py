@@ -1,13 +1,10 @@
 """A training that was killed and goes on ends as one that nobody killed."""
 
-import csv
 import json
 import signal
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from same_end import assert_same, ended
 
 BATCH, EPOCHS = 8, 3
 OPTIONS = (
@@ -78,41 +75,6 @@ def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "killer.py"
     path.write_text(RECIPE)
     return path
-
-
-def ended(run):
-    """Return all that must be the same: the lines of metrics.csv, the last variables, the curves."""
-    with (run / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"], row["pictures_per_second"]
-    last = run / "checkpoints" / "last"
-    curves = {}
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
-    for tag in events.Tags()["scalars"]:
-        if "pictures_per_second" not in tag:
-            curves[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
-    state = json.loads((last / "state.json").read_text())
-    best = (run / "checkpoints" / "best").resolve().name
-    return (
-        rows,
-        load_file(last / "training.safetensors"),
-        curves,
-        best,
-        state["callbacks"]["Plateau"],
-    )
-
-
-def assert_same(one, other):
-    rows, variables, curves, best, plateau = one
-    other_rows, other_variables, other_curves, other_best, other_plateau = other
-    assert rows == other_rows
-    assert variables.keys() == other_variables.keys()
-    different = [n for n in variables if not np.array_equal(variables[n], other_variables[n])]
-    assert different == []
-    assert curves == other_curves
-    assert (best, plateau) == (other_best, other_plateau)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,11 @@ checkpoints/last → step-…
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,13 @@ from hornbeam.training.callbacks import Clock, Logs
 from hornbeam.training.patience import Monitor
 from hornbeam.training.rhythm import Every, sync
 from hornbeam.training.signals import Requests
+from hornbeam.training.weights_file import WeightsFile
 
 WEIGHTS = "model.weights.h5"
 _VARIABLES = "training.safetensors"
 _STATE = "state.json"
+_AROUND_REASON = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\)$")
+"""What safetensors puts around what was wrong."""
 
 
 def silent(event: str, **facts: Any) -> None:
@@ -44,9 +49,9 @@ def silent(event: str, **facts: Any) -> None:
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     """Save after each validation, and whenever it is due or asked for.
 
-    The last of all callbacks, as it keeps what they count. Files are written at once, without waiting
-    for the disk; a thread then sees to it that they are on it, renames, and removes older ones. The
-    next checkpoint, and the end, wait for that thread.
+    The last of all callbacks, as it keeps what they count. All values are copied at once; a thread
+    writes them, sees to it that they are on the disk, renames, and removes older checkpoints. The next
+    one, and the end, wait for that thread.
 
     Args:
         directory: of the checkpoints.
@@ -189,54 +194,48 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         step = self._clock.step
         self._requests.save = False
         self.wait()
-        name = f"step-{step:08}"
+        path = self.directory / f"step-{step:08}"
         if validated is not None:
             score = self._monitor.score(validated) if self._monitor else (float(step),)
             if self._best is None or score > tuple(self._best["score"]):
-                self._best = {"score": score, "name": name}
-        state = {
+                self._best = {"score": score, "name": path.name}
+        state = copy.deepcopy({  # it is written while the training goes on
             "step": step, "epoch": self._epoch, "validated": validated is not None,
             "metrics": validated, "waiting": self._interval_logs if waits else None,
             "best": self._best,
             "callbacks": {n: callback.get_state() for n, callback in self._stateful.items()},
-        }  # fmt: skip
+        })  # fmt: skip
         with contextlib.ExitStack() as stack:
             for judged in self._judged:
                 stack.enter_context(judged.as_if(False))
             arrays = snapshot(self.model)
-        writing = contextlib.ExitStack()
-        temporary = writing.enter_context(new_directory(self.directory / name, replace=True))
-        try:
-            with contextlib.ExitStack() as stack:
-                for judged in self._judged:
-                    stack.enter_context(judged.as_if(True))
-                self._classifier.save_weights(temporary / WEIGHTS)
-        except BaseException:
-            writing.__exit__(*_current_error())
-            raise
+        with contextlib.ExitStack() as stack:
+            for judged in self._judged:
+                stack.enter_context(judged.as_if(True))
+            weights = WeightsFile(self._classifier)
         self._saved_at, self._saved_step = self._clock.seconds, step
-        self._writing = self._thread.submit(self._finish, writing, temporary, arrays, state)
+        self._writing = self._thread.submit(self._write, path, weights, arrays, state)
 
-    def _finish(
-        self, writing: contextlib.ExitStack, temporary: Path, arrays: dict[str, NDArray[Any]],
+    def _write(
+        self, path: Path, weights: WeightsFile, arrays: dict[str, NDArray[Any]],
         state: dict[str, Any],
     ) -> None:  # fmt: skip
-        """Write the rest, see to it that all is on the disk, rename, and remove older ones."""
-        with writing:
-            from safetensors.numpy import save_file
+        """Write all files, see to it that they are on the disk, rename, and remove older ones."""
+        from safetensors.numpy import save_file
 
+        with _one_sentence(path), new_directory(path, replace=True) as temporary:
+            weights.write(temporary / WEIGHTS)
             save_file(arrays, temporary / _VARIABLES)
             (temporary / "model.json").write_text(self._architecture, encoding="utf-8")
             for name, content in self._files.items():
                 (temporary / name).write_bytes(content)
             write_json(temporary / _STATE, state)
             flush_directory(temporary)
-        name = f"step-{state['step']:08}"
         if state["best"]:
             point_link(self.directory / "best", state["best"]["name"])
-        point_link(self.directory / "last", name)
-        newest = [path.name for path in steps_of(self.directory)][: self._keep]
-        kept = {*newest, name, (state["best"] or {}).get("name")}
+        point_link(self.directory / "last", path.name)
+        newest = [other.name for other in steps_of(self.directory)][: self._keep]
+        kept = {*newest, path.name, (state["best"] or {}).get("name")}
         for other in steps_of(self.directory):
             if other.name not in kept:
                 shutil.rmtree(other, ignore_errors=True)
@@ -344,7 +343,20 @@ def load_checkpoint(model: keras.Model, directory: Path, which: str = "best") ->
     return dict(json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
 
 
-def _current_error() -> Any:
-    import sys
+@contextlib.contextmanager
+def _one_sentence(checkpoint: Path) -> Iterator[None]:
+    """Tell of a full disk and its like in one sentence.
 
-    return sys.exc_info()
+    Raises:
+        RunError: in place of errors of the disk.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or _AROUND_REASON.sub("", str(error))
+        raise RunError(
+            f"The checkpoint {checkpoint} cannot be written ({' '.join(reason.split())}). What was "
+            f"saved before is whole; to go on: hornbeam train --run {checkpoint.parent.parent} --resume"
+        ) from None
