@@ -148,11 +148,11 @@ def build_model(
                 features=features,
             )  # fmt: skip
     if file:
-        restored = restore.restore(
+        match = restore.restore(
             model, file, rules=options.restore_map, exclude=options.restore_exclude,
             network=architecture.name if architecture else None, partial=options.restore_partial,
         )  # fmt: skip
-        summary.tell(restored, file)
+        summary.tell(match, file)
     # What --finetune trains after the head is freed when the head is cut off.
     first = options.model_copy(update={"trainable": ()}) if options.finetune else options
     freezing.choose_trained(model, first)

@@ -72,9 +72,7 @@ _VERIFY = (
 _VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
 
 
-_GROUPS = (
-    "YAML file of groups of classes ('animal: [cat, dog]', or that by task), whose accuracy is told too"
-)
+_GROUPS = "YAML file of groups of classes ('animal: [cat, dog]', or that by task), whose accuracy is told too"
 
 
 def _checked_measures(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -765,7 +763,9 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     groups: Groups = option(None, _GROUPS, section="metrics", metavar="FILE")
 
     tensorboard: bool = option(
-        True, "write curves, pictures, the graph and the options for TensorBoard", section="following"
+        True,
+        "write curves, pictures, the graph and the options for TensorBoard",
+        section="following",
     )
     tensorboard_images: int = option(
         8, "validation pictures that TensorBoard shows with the model's answers, at most a batch",
@@ -829,11 +829,11 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
             )
         if self.finetune and self.freeze == "none":
             raise ValueError("--finetune begins with a frozen backbone; leave --freeze none out")
-        given = ["--precompute on"] * (self.precompute == "on")
-        given += ["--precompute-views"] * (self.precompute_views > 1)
-        if given and not self._freezes():
+        apart = ["--precompute on"] * (self.precompute == "on")
+        apart += ["--precompute-views"] * (self.precompute_views > 1)
+        if apart and not self._freezes():
             raise ValueError(
-                f"{given[0]} is for a frozen backbone; give --freeze backbone or, with --weights, "
+                f"{apart[0]} is for a frozen backbone; give --freeze backbone or, with --weights, "
                 "--finetune too"
             )
         return self
@@ -941,8 +941,8 @@ class ScheduleOptions(TrainOptions):
 
 
 class SearchOptions(TrainOptions):
-    """Search options of train, and parameters of a recipe's build_model, by training with many. Takes the
-    options of train for what stays the same; may be stopped and goes on, and never opens test pictures.
+    """Search options of train, and parameters of a recipe's build_model, by training with many. Takes
+    the options of train for what stays the same; may be stopped and goes on, and never opens test pictures.
     """  # noqa: D205 - it is the text of `hornbeam search --help`
 
     run: Path | None = option(  # type: ignore[assignment]
@@ -967,7 +967,10 @@ class SearchOptions(TrainOptions):
         section="search",
     )  # fmt: skip
     trials: int | None = option(
-        None, "finished trials of the study in all; else 20, or all of --grid", section="search", ge=1
+        None,
+        "finished trials of the study in all; else 20, or all of --grid",
+        section="search",
+        ge=1,
     )
     workers: int = option(1, "trials at a time, here", section="search", ge=1)
     threads: int = option(
@@ -1000,11 +1003,15 @@ class SearchOptions(TrainOptions):
             if not self.grid or self.workers > 1:
                 raise ValueError(f"{flag(name)} is for --grid with one worker, value after value")
             if len(self.grid) > 1:
-                raise ValueError(f"{flag(name)} is for --grid of one name, whose values have an order")
+                raise ValueError(
+                    f"{flag(name)} is for --grid of one name, whose values have an order"
+                )
         if self.resume:
             raise ValueError("--resume is not needed: the same search goes on with what is there")
         if not self.validation:
-            raise ValueError("search compares by the validation pictures; leave --no-validation out")
+            raise ValueError(
+                "search compares by the validation pictures; leave --no-validation out"
+            )
         return self
 
 

@@ -111,3 +111,14 @@ def _share(kind: str, number: str) -> float:
     if not 0 < value < 1:
         raise ValueError(f"should be {kind}=X with X between 0 and 1, not '{number}'")
     return value
+
+
+def less_is_better(name: str) -> bool:
+    """Whether a metric, by its name in logs, is the better the lower: losses, entropies, errors."""
+    measure = name.partition(":")[0]  # the rest is the name of a class
+    return any(word in measure for word in ("loss", "entropy", "error"))
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether a metric of validation is the accuracy of a task, which chooses where nothing else does."""
+    return name.startswith("val_") and name.endswith("accuracy") and "group_accuracy" not in name

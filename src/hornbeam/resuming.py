@@ -115,15 +115,16 @@ def check_dataset(before: Earlier, dataset: Dataset) -> None:
     run = before.run
     if dataset.tasks != run.tasks() or dataset.features != run.features():
         raise RunError(
-            f"--resume: the classes in {dataset.root} are no longer those of {run.path}; begin a new run."
+            f"--resume: the classes in {dataset.root} are no longer those of {run.path}; begin a new "
+            "run."
         )
     if dataset.fingerprint() == run.fingerprint():
         return
     said = _difference(run.table(), dataset)
     if not before.options.resume_anyway:
         raise RunError(
-            f"--resume: the pictures in {dataset.root} are not those that {run.path} began with: {said}; "
-            f"{_ANYWAY}."
+            f"--resume: the pictures in {dataset.root} are not those that {run.path} began with: "
+            f"{said}; {_ANYWAY}."
         )
     console.warn(f"The pictures are not those that the run began with: {said}.")
 

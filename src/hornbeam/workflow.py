@@ -346,7 +346,7 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
 
 
 def search(options: SearchOptions) -> int:
-    """Train with many values of options, and compare; return the exit code, as a search may be stopped."""
+    """Train with many values of options, and compare; return the exit code: it may be stopped."""
     from hornbeam.search import workers
 
     given = {k: v for k, v in resuming.repeatable(options).items() if k in options.model_fields_set}

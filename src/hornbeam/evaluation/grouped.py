@@ -15,9 +15,7 @@ from hornbeam.evaluation.predictions import Predictions
 from hornbeam.groups import Grouping, groupings_of
 
 
-def groupings_for(
-    tasks: Sequence[Task], groups: Mapping[str, Any] | None
-) -> dict[str, Grouping]:
+def groupings_for(tasks: Sequence[Task], groups: Mapping[str, Any] | None) -> dict[str, Grouping]:
     """Return the groups of the tasks that have some; see `hornbeam.groups`."""
     return groupings_of(groups, {task.name: task.classes for task in tasks if not task.multi_label})
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hornbeam.errors import RunError
+from hornbeam.measures import is_accuracy, less_is_better
 from hornbeam.search.claims import Claim
 from hornbeam.storage import write_text
 
@@ -93,7 +94,7 @@ class Objective:
         """Whether more is better."""
         if self.mode != "auto":
             return self.mode == "max"
-        return not any(word in self.name for word in ("loss", "entropy"))
+        return not less_is_better(self.name)
 
     def of(self, row: Mapping[str, str]) -> float:
         """Return the value of a validation; NaN where it is not there.
@@ -102,7 +103,7 @@ class Objective:
             RunError: there is no such column.
         """
         if self.monitor == "auto":
-            values = [v for k, v in row.items() if k.startswith("val_") and k.endswith("accuracy")]
+            values = [value for name, value in row.items() if is_accuracy(name)]
         else:
             if self.monitor not in row:
                 known = ", ".join(name for name in row if name.startswith("val_"))

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from hornbeam import console
+from hornbeam.measures import is_accuracy
 from hornbeam.storage import write_text
 from hornbeam.training.objective import EXACT_LOSS
 from hornbeam.training.optimizers import scale_rate
@@ -277,10 +278,7 @@ def validation_score(logs: Logs) -> tuple[float, float]:
 
     Over several tasks the accuracies are averaged.
     """
-    accuracies = [
-        v for k, v in logs.items()
-        if k.startswith("val_") and k.endswith("accuracy") and not k.endswith("group_accuracy")
-    ]  # fmt: skip
+    accuracies = [value for name, value in logs.items() if is_accuracy(name)]
     return sum(accuracies) / max(1, len(accuracies)), -logs["val_loss"]
 
 

@@ -138,9 +138,8 @@ def fit(
         requests=requests, judged=judged, stateful=stateful, files=dict(place.files),
         log=place.log,
     )  # fmt: skip
-    epochs = None
-    if every.steps == per_epoch or every.steps == budget.steps:
-        epochs = -(-budget.steps // every.steps) if budget.steps else None
+    by_epoch = every.steps is not None and every.steps in (per_epoch, budget.steps)
+    epochs = -(-budget.steps // every.steps) if budget.steps and by_epoch and every.steps else None
     timed = []
     if options.time:
         timed = [FollowTheClock(clock, Rates.of(options, clocked_steps(options), per_epoch))]

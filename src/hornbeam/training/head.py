@@ -30,7 +30,7 @@ from hornbeam.training.optimizers import build_optimizer
 from hornbeam.training.rhythm import Every, Rhythm
 from hornbeam.training.schedules import build_schedule
 
-Compile = Callable[[keras.Model, Any, bool], None]
+Compile = Callable[[keras.Model, Any, bool], object]
 """Gives a model an optimiser, and the losses and metrics of the options, for shares of classes as
 targets or for indices."""
 

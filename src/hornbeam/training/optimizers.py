@@ -72,8 +72,8 @@ def build_optimizer(
     if special or kept or options.accumulate > 1:
         if keras.config.backend() == "torch":
             raise ConfigError(
-                "On PyTorch there are no factors on the rate (nor plateau, rollback and --time), no ema, "
-                "no accumulation, and neither muon nor ftrl; choose --backend tensorflow or jax."
+                "On PyTorch there are no factors on the rate (nor plateau, rollback and --time), no "
+                "ema, no accumulation, and neither muon nor ftrl; choose --backend tensorflow or jax."
             )
         base = type(base.__name__, (PerVariable, base), {})
     optimizer: Any = base(**arguments)

@@ -10,9 +10,8 @@ import keras
 from hornbeam import console
 from hornbeam.config import TrainOptions
 from hornbeam.errors import ConfigError, did_you_mean
+from hornbeam.measures import less_is_better
 from hornbeam.training.callbacks import Clock, Logs, validation_score
-
-_LESS_IS_BETTER = ("loss", "entropy", "error")
 
 
 class Monitor:
@@ -25,7 +24,7 @@ class Monitor:
 
     def __init__(self, name: str = "auto", mode: str = "auto") -> None:
         self.name = name
-        less = mode == "min" or (mode == "auto" and any(word in name for word in _LESS_IS_BETTER))
+        less = mode == "min" or (mode == "auto" and less_is_better(name))
         self._sign = -1.0 if less else 1.0
 
     @classmethod

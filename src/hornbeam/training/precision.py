@@ -27,7 +27,7 @@ _GAIN = 1.05
 
 def quickest_precision(
     model: keras.Model,
-    compile_model: Callable[[keras.Model, Any], None],
+    compile_model: Callable[[keras.Model, Any], object],
     loader: Loader,
     steps: int,
 ) -> tuple[str, str]:
