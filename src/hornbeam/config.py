@@ -72,7 +72,7 @@ _VERIFY = (
 _VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
 
 
-_GROUPS = "YAML file of groups of classes ('animal: [cat, dog]', or that by task), whose accuracy is told too"
+_GROUPS = "YAML file of groups of classes ('animal: [cat, dog]', or by task), whose accuracy is told"
 
 
 def _checked_measures(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -942,7 +942,7 @@ class ScheduleOptions(TrainOptions):
 
 class SearchOptions(TrainOptions):
     """Search options of train, and parameters of a recipe's build_model, by training with many. Takes
-    the options of train for what stays the same; may be stopped and goes on, and never opens test pictures.
+    the options of train for what stays the same; may be stopped and goes on; opens no test pictures.
     """  # noqa: D205 - it is the text of `hornbeam search --help`
 
     run: Path | None = option(  # type: ignore[assignment]

@@ -120,5 +120,5 @@ def less_is_better(name: str) -> bool:
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a metric of validation is the accuracy of a task, which chooses where nothing else does."""
+    """Whether a metric of validation is the accuracy of a task, which decides if nothing else does."""
     return name.startswith("val_") and name.endswith("accuracy") and "group_accuracy" not in name
