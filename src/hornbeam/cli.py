@@ -20,7 +20,8 @@ from hornbeam.options import Options, choices_of, flag, read_config_file
 
 _SECTIONS = ("arguments", "search", "output", "run", "data", "split", "shards", "duplicates",
              "limits", "network", "training", "validation", "checkpoints", "learning rate",
-             "optimizer", "loss", "metrics", "following", "pictures", "augmentation", "machine")  # fmt: skip
+             "optimizer", "loss", "metrics", "following", "pictures", "augmentation",
+             "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 
 _EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."

@@ -72,7 +72,9 @@ _VERIFY = (
 _VIEWS = "average the answers to this many views of each picture: as it is, mirrored, other crops"
 
 
-_GROUPS = "YAML file of groups of classes ('animal: [cat, dog]', or by task), whose accuracy is told"
+_GROUPS = (
+    "YAML file of groups of classes ('animal: [cat, dog]', or by task), whose accuracy is told"
+)
 
 
 def _checked_measures(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from hornbeam.models.zoo import ZOO, find_architecture
 from hornbeam.recipe import Recipe
 from hornbeam.runs import Run, require_free
 from hornbeam.storage import write_table
+from hornbeam.training.signals import not_killed_by_saves
 
 if TYPE_CHECKING:
     import keras
@@ -180,6 +181,7 @@ def preview_augmentation(options: AugmentPreviewOptions) -> None:
     console.say(f"{options.html} shows {options.variations} variations of each picture.")
 
 
+@not_killed_by_saves()
 def train(options: TrainOptions) -> Run:
     """Train a classifier on a folder of pictures, and say what it is worth."""
     before = resuming.earlier(options)

@@ -12,8 +12,9 @@ from hornbeam.durations import Duration
 from hornbeam.training.callbacks import Clock, Logs
 from hornbeam.training.rates import Rates
 
+_TICKS = 500
 _TICK = 1.0
-"""Seconds between two changes of a rate that follows the clock."""
+"""Changes of a rate that follows the clock, at least; and the most seconds between two of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Rhythm(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class FollowTheClock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Set the learning rate by the share of the time that is over, about once a second.
+    """Set the learning rate by the share of the time that is over, once a second or more often.
 
     The optimiser has the highest rate, and a factor on it.
 
@@ -126,6 +127,7 @@ class FollowTheClock(keras.callbacks.Callback):  # type: ignore[misc]
         self._clock = clock
         self._rates = rates
         self._set = 0.0
+        self._tick = min(_TICK, (clock.total_seconds or 0) / _TICKS)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Set the first rate."""
@@ -133,7 +135,7 @@ class FollowTheClock(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Follow."""
-        if time.perf_counter() - self._set >= _TICK:
+        if time.perf_counter() - self._set >= self._tick:
             sync(self.model)
             self._follow()
 

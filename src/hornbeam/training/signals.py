@@ -46,6 +46,19 @@ class Requests:
 
 
 @contextlib.contextmanager
+def not_killed_by_saves() -> Iterator[None]:
+    """Pass over SIGUSR1 inside this block, where there is nothing to save yet: it would end the process."""
+    if _SAVES is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(_SAVES, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(_SAVES, before)
+
+
+@contextlib.contextmanager
 def heard(requests: Requests) -> Iterator[None]:
     """Note SIGTERM, Ctrl-C and SIGUSR1 inside this block; a second Ctrl-C leaves at once.
 
@@ -69,7 +82,10 @@ def heard(requests: Requests) -> Iterator[None]:
     if _SAVES is not None:
         wanted[_SAVES] = save
     # What is started with Ctrl-C ignored, as in the background of a script, goes on ignoring it.
-    before = {n: signal.getsignal(n) for n in wanted if signal.getsignal(n) != signal.SIG_IGN}
+    before = {
+        n: signal.getsignal(n) for n in wanted
+        if n == _SAVES or signal.getsignal(n) != signal.SIG_IGN
+    }  # fmt: skip
     for number in before:
         signal.signal(number, wanted[number])
     try:
