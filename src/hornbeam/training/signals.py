@@ -47,7 +47,7 @@ class Requests:
 
 @contextlib.contextmanager
 def not_killed_by_saves() -> Iterator[None]:
-    """Pass over SIGUSR1 inside this block, where there is nothing to save yet: it would end the process."""
+    """Pass over SIGUSR1 inside this block, where nothing can be saved: it would end the process."""
     if _SAVES is None or threading.current_thread() is not threading.main_thread():
         yield
         return
