@@ -88,6 +88,7 @@ def until(condition, seconds=60.0):
 
 
 def _child(request) -> None:
+    os.setpgid(0, 0)  # as a shell starts it
     os.chdir(request["cwd"])
     os.environ.update(request["environment"])
     signal.signal(signal.SIGINT, signal.default_int_handler)

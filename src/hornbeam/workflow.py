@@ -217,7 +217,7 @@ def train(options: TrainOptions) -> Run:
     if before:
         resuming.check_dataset(before, dataset)
     console.say(telling.describe(options, dataset, model))
-    telling.tell_plan(options, dataset, model, parts is not None)
+    telling.tell_plan(options, dataset, model, parts is not None and not begun)
     telling.tell_trained(options, model)
 
     # How it is trained.
@@ -232,7 +232,8 @@ def train(options: TrainOptions) -> Run:
     from hornbeam.training.tracking import log_results
 
     steps = budget_of(options, training, parts is not None).steps or clocked_steps(options)
-    telling.tell_groups(options, steps)
+    if not options.time:
+        telling.tell_groups(options, steps)
     schedule = build_schedule(options, steps, training.steps_per_epoch)
     learner = mixing_model(model) if training.mixes else model
     optimizer = build_optimizer(options, schedule, model)

@@ -121,9 +121,23 @@ def in_jax(code):
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIMIZER_ARGUMENTS if n not in ("muon", "ftrl")])
-def test_without_special_wishes_it_is_the_class_of_keras(name):
-    optimizer = build_optimizer(options_for(name, weight_decay=0.1, clip_norm=1.0), RATE, network())
-    assert type(optimizer) is getattr(keras.optimizers, optimizers._CLASSES[name])
+def test_without_special_wishes_its_steps_are_those_of_keras(name):
+    wishes = {"weight_decay": 0.1, "clip_norm": 1.0, "no_decay": ("head/nothing",)}
+    one, other = network(), network()
+    other.set_weights(one.get_weights())
+    ours = build_optimizer(options_for(name, **wishes), RATE, one)
+    kind = getattr(keras.optimizers, optimizers._CLASSES[name])
+    assert isinstance(ours, kind)
+    config = {k: v for k, v in ours.get_config().items() if k != "name"}
+    theirs = kind.from_config(config)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        drawn = [rng.normal(size=v.shape).astype(np.float32) for v in one.trainable_variables]
+        for optimizer, model in ((ours, one), (theirs, other)):
+            gradients = [keras.ops.convert_to_tensor(g) for g in drawn]
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
 
 
 def test_every_hyper_parameter_reaches_the_optimizer():

@@ -87,7 +87,9 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         """How much of the training is over, from 0 to 1."""
         if self.total_seconds is not None:
             return min(1.0, self.seconds / self.total_seconds)
-        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+        if self.total_steps is None:
+            return 0.0
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 1.0
 
     @property
     def over(self) -> bool:

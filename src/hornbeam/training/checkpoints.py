@@ -93,6 +93,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = 0
         self._metrics: list[NDArray[Any]] | None = None
         self._interval_logs: Logs = {}
+        self._validating = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -139,6 +140,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             self._save(None, waits=ends)
             self._leave()
 
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Note that the interval has ended, and its validation is to come."""
+        self._validating = True
+
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save in the midst of a validation only where the training must end."""
         if self._requests.stop:
@@ -147,7 +152,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save what was validated."""
-        self._epoch = epoch + 1
+        self._epoch, self._validating = epoch + 1, False
         self._raise()
         self._save(logs or {})
         self._leave()
@@ -155,6 +160,12 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Wait for the disk."""
         self.close()
+
+    def rescue(self) -> None:
+        """Save and end after an error, if a signal has asked for the end: it may have caused both."""
+        if self._requests.stop:
+            self._save(None, waits=self._validating)
+            self._leave()
 
     def begin(self) -> None:
         """Save the very first weights, for who may have to go back to them."""

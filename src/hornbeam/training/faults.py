@@ -14,6 +14,7 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.images import Pixels
 from hornbeam.storage import new_directory, write_table
 from hornbeam.training.callbacks import Clock, Logs
+from hornbeam.training.optimizers import rate_at
 
 
 class NoNumberError(Exception):
@@ -66,8 +67,8 @@ class WatchTheLoss(keras.callbacks.Callback):  # type: ignore[misc]
     def _look(self, step: int) -> None:
         loss, self._late = self._late, None
         if loss is not None and not math.isfinite(loss := float(loss)):
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            raise NoNumberError(step, rate, loss)
+            # Not the rate of now: that is of a later step, or, on JAX, of the interval's beginning.
+            raise NoNumberError(step, rate_at(self.model.optimizer, step), loss)
 
 
 def write_batch(loader: Loader, step: int, directory: Path) -> None:

@@ -13,7 +13,7 @@ from hornbeam import backend, console
 from hornbeam.config import TrainOptions
 from hornbeam.data.feed import feed, feeding, plain_errors
 from hornbeam.data.loader import Loader
-from hornbeam.errors import TrainingError
+from hornbeam.errors import InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
@@ -150,7 +150,7 @@ def fit(
     ):
         progress = Progress(clock, epochs, advance)
         watch = [WatchTheLoss(clock)]
-        ordered = [clock, *judged, *watch, *timed, noted, *patience, *followers, progress, rhythm,
+        ordered = [clock, *judged, *watch, *timed, *followers, noted, *patience, progress, rhythm,
                    saver]  # fmt: skip
         model.optimizer.build(model.trainable_variables)
         callbacks = Callbacks(ordered, model=model, add_history=True)
@@ -161,9 +161,15 @@ def fit(
                 try:
                     session.run()
                     return
+                except InterruptionError:
+                    raise
                 except NoNumberError as error:
                     last = options.on_nan == "stop" or rollbacks == _MOST_ROLLBACKS
                     session.mend(error, place, last)
+                except Exception:
+                    # A signal to all processes may have ended those that make the batches.
+                    saver.rescue()
+                    raise
         finally:
             saver.close()
 
@@ -239,6 +245,8 @@ class _Session:
             self._model.test_on_batch(batch.inputs, batch.targets, batch.weights)
         self._saver.restore(state, arrays)
         self._epoch = state["epoch"]
+        if not self._options.time and self._clock.factor("clock") != 1:
+            self._clock.set_factor("clock", 1.0)  # of an earlier session, perhaps
         if state["waiting"] is not None:
             self._validate(state["waiting"])
         return True

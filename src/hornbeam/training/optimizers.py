@@ -1,8 +1,8 @@
 """The optimiser that the options ask for: one of Keras', with what it lacks for single variables.
 
-Where an option asks for nothing that Keras' class does not do, that class is used as it is. Else a
-subclass multiplies the rate of each variable, in the step and in the decoupled weight decay, so that
-each is trained exactly as by an optimiser of its own; Muon and FTRL are mended for networks of
+A subclass multiplies the rate of each variable, in the step and in the decoupled weight decay, so that
+each is trained exactly as by an optimiser of its own, and the whole rate by a variable, which patience
+and clocks change. (On PyTorch it is Keras' class itself.) Muon and FTRL are mended for networks of
 convolutions.
 """
 
@@ -69,12 +69,14 @@ def build_optimizer(
     base = kept or getattr(keras.optimizers, _CLASSES[options.optimizer])
     scaled = options.schedule == "plateau" or options.on_nan == "rollback" or options.time
     special = any(factor != 1 for factor in factors.values()) or options.ema is not None or scaled
-    if special or kept or options.accumulate > 1:
-        if keras.config.backend() == "torch":
+    if keras.config.backend() == "torch":
+        if special or kept or options.accumulate > 1:
             raise ConfigError(
                 "On PyTorch there are no factors on the rate (nor plateau, rollback and --time), no "
                 "ema, no accumulation, and neither muon nor ftrl; choose --backend tensorflow or jax."
             )
+    else:
+        # Always, so that a training can go on with a factor on its rate that it began without.
         base = type(base.__name__, (PerVariable, base), {})
     optimizer: Any = base(**arguments)
     if isinstance(optimizer, PerVariable):
@@ -101,6 +103,16 @@ def bare(optimizer: Any) -> Any:
 def scale_rate(optimizer: Any, factor: float) -> None:
     """Let a built `PerVariable` optimiser multiply its rate by a factor, not by an earlier one."""
     bare(optimizer).rate_scale.assign(factor)
+
+
+def rate_at(optimizer: Any, step: int) -> float:
+    """Return the learning rate of a step, from 0, by a built `PerVariable` optimiser's factor of now."""
+    optimizer = bare(optimizer)
+    schedule, group = optimizer._learning_rate, optimizer.gradient_accumulation_steps or 1
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return float(ops.convert_to_numpy(optimizer.learning_rate))
+    rate = ops.convert_to_numpy(schedule(step // group * group))
+    return float(rate) * float(ops.convert_to_numpy(optimizer.rate_scale))
 
 
 class Opaque:
@@ -142,7 +154,9 @@ class PerVariable(_Mixin):  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take a step at the variable's own rate."""
-        super().update_step(gradient, variable, learning_rate * self.factor_of(variable))
+        factor = self.factor_of(variable)
+        rate = learning_rate if factor == 1 else learning_rate * factor
+        super().update_step(gradient, variable, rate)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         if not self.weight_decay:

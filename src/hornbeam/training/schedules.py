@@ -38,12 +38,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
         return cls(Rates(**(config | {"phases": pairs})))
 
 
-def build_schedule(
-    options: TrainOptions, total_steps: int, steps_per_epoch: int
-) -> Schedule | float:
+def build_schedule(options: TrainOptions, total_steps: int, steps_per_epoch: int) -> Schedule:
     """Return the schedule that resolved options ask for; see `rates.Rates.of`.
 
-    With a budget of time it is the highest rate, which `rhythm.FollowTheClock` multiplies.
+    With a budget of time it is always the highest rate, which `rhythm.FollowTheClock` multiplies.
     """
     rates = Rates.of(options, total_steps, steps_per_epoch)
-    return rates.peak if options.time else Schedule(rates)
+    return Schedule(Rates("fixed", rates.peak, total_steps) if options.time else rates)
