@@ -155,6 +155,12 @@ def test_changed_pictures_are_counted_and_refused(zygote, train, shapes, tmp_pat
     assert "1 new, 1 gone" in done.err
 
 
+def test_whether_pictures_are_verified_again_does_not_matter(zygote, finished):
+    done = zygote().run("train", "--run", finished, "--resume", "--no-verify", "--epochs", 3)
+    assert done.code == 0, done.err
+    assert steps(finished) == [8, 16, 24]
+
+
 def test_other_classes_are_another_run(zygote, train, shapes, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(shapes, data)

@@ -121,6 +121,8 @@ def check_dataset(before: Earlier, dataset: Dataset) -> None:
     if dataset.fingerprint() == run.fingerprint():
         return
     said = _difference(run.table(), dataset)
+    if not said:
+        return  # they were verified then and not now, or the other way round
     if not before.options.resume_anyway:
         raise RunError(
             f"--resume: the pictures in {dataset.root} are not those that {run.path} began with: "
@@ -130,31 +132,20 @@ def check_dataset(before: Earlier, dataset: Dataset) -> None:
 
 
 def _difference(before: Dataset, now: Dataset) -> str:
-    """Say how many pictures came, went and changed."""
-    old, new = _rows(before), _rows(now)
+    """Say how many pictures came, went and changed, as far as both lists know them."""
+    known = [name for name in now.table.column_names if name in before.table.column_names]
+    old, new = _rows(before, known), _rows(now, known)
     counts = {
         "new": len(new.keys() - old.keys()),
         "gone": len(old.keys() - new.keys()),
         "changed": sum(old[path] != new[path] for path in old.keys() & new.keys()),
     }
-    told = [f"{count} {what}" for what, count in counts.items() if count]
-    return ", ".join(told) or "their columns are others"
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _rows(dataset: Dataset) -> dict[str, Any]:
-    columns = ["path", "split", *(task.name for task in dataset.tasks)]
-    if "digest" in dataset.table.column_names:
-        columns.append("digest")
-    lists = [
-        dataset.label_names(task).to_pylist() if (task := _task(dataset, name))
-        else dataset.table[name].to_pylist()
-        for name in columns
-    ]  # fmt: skip
-    return {row[0]: row[1:] for row in zip(*lists, strict=True)}
-
-
-def _task(dataset: Dataset, name: str) -> Any:
-    return next((task for task in dataset.tasks if task.name == name), None)
+def _rows(dataset: Dataset, columns: list[str]) -> dict[str, Any]:
+    lists = [dataset.table[name].to_pylist() for name in columns]
+    return dict(zip(dataset.table["path"].to_pylist(), zip(*lists, strict=True), strict=True))
 
 
 def repeatable(options: TrainOptions) -> dict[str, Any]:

@@ -271,8 +271,9 @@ def train(options: TrainOptions) -> Run:
         assembly.recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
     if backend.dtype_policy(options.precision) != "float32":
         trained = model.get_weights()
-        bare = options.model_copy(update={"weights": "none"})
-        model = assembly.build_model(bare, architecture, recipe, listed, "float32")
+        model = assembly.build_model(
+            options, architecture, recipe, listed, "float32", restored=False
+        )
         model.set_weights(trained)
     run.save_model(model)
     if options.validation:
