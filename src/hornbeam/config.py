@@ -798,6 +798,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
         if len(budgets) > 1 and not isinstance(self, FindRateOptions):
             first, second, *_ = map(flag, budgets)
             raise ValueError(f"{first} and {second} exclude each other; give one")
+        if self.resume and isinstance(self, ScheduleOptions | FindRateOptions):
+            raise ValueError("--resume is for train; leave it out")
         if self.resume and self.run is None:
             raise ValueError("--resume needs --run, the directory of the run that is to go on")
         if self.resume and self.overwrite:

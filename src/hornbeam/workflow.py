@@ -299,6 +299,10 @@ def show_schedule(options: ScheduleOptions) -> Rates:
         options = options.resolved()
     options = options.planned(pictures)
     steps = options.steps or (per_epoch or 0) * (options.epochs or 0)
+    if options.time:
+        raise ConfigError(
+            "With --time the rate follows the clock; give any --steps in its place to see its form."
+        )
     if not steps:
         raise ConfigError(
             "Nothing is trained in steps: the head of the frozen backbone is solved. With --epochs, "

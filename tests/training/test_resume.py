@@ -88,6 +88,8 @@ def uninterrupted(zygote, shapes, recipe, tmp_path_factory):
             done = zygote(backend).run("train", shapes, "--run", run, "--recipe", recipe, *OPTIONS)
             assert done.code == 0, done.err
             known[backend] = ended(run)
+            plateau = known[backend][-1]
+            assert plateau["decays"] >= 1, "it has never gone back to the best weights"
         return known[backend]
 
     return of
