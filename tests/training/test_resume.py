@@ -11,6 +11,7 @@ OPTIONS = (
     "--epochs", EPOCHS, "--batch-size", BATCH, "--image-size", 32, "--deterministic",
     "--mixup", 0.3, "--ema", 0.9, "--accumulate", 2, "--batch-norm-warmup",
     "--schedule", "plateau", "--patience", 1, "--rollback", "--save-every", "3steps",
+    "--monitor", "val_loss", "--mode", "max",  # which falls: so it goes back
     "--learning-rate", 0.02,
 )  # fmt: skip
 
