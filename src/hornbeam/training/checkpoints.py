@@ -30,6 +30,7 @@ from hornbeam.errors import RunError
 from hornbeam.storage import flush_directory, new_directory, point_link, tidy, write_json
 from hornbeam.training.averages import Judged
 from hornbeam.training.callbacks import Clock, Logs
+from hornbeam.training.faults import require_numbers
 from hornbeam.training.patience import Monitor
 from hornbeam.training.rhythm import Every, sync
 from hornbeam.training.signals import Requests
@@ -100,7 +101,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Put everything back as `load` found it; metrics, when the next interval begins."""
         put_back(self.model, arrays)
-        if not state["validated"] and state["waiting"] is None:
+        # At the very first step Keras has not made them yet.
+        if state["step"] and not state["validated"] and state["waiting"] is None:
             self._metrics = [arrays[name] for name in _named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
         self._saved_step = state["step"]
@@ -137,6 +139,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         )
         if self._requests.stop or ((due or self._requests.save) and not ends):
             sync(self.model)
+            require_numbers(self.model, self._clock.step - 1)
             self._save(None, waits=ends)
             self._leave()
 

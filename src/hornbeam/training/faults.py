@@ -1,4 +1,4 @@
-"""A loss that is no number: noticed at its step, shown with the pictures of its batch."""
+"""A loss that is no number, or weights that are none: noticed, and shown with the step's pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import keras
+import numpy as np
 import pyarrow as pa
 
 from hornbeam.data.loader import Loader
@@ -18,17 +19,17 @@ from hornbeam.training.optimizers import rate_at
 
 
 class NoNumberError(Exception):
-    """The loss of a step is infinite or not a number.
+    """The loss of a step is infinite or not a number, or weights are after it.
 
     Attributes:
-        step: that it happened in, from 0: the one after as many.
+        step: that it was noticed in, from 0: the one after as many.
         rate: learning rate of that step.
-        loss: what it is.
+        what: the sentence about it, without its end.
     """
 
-    def __init__(self, step: int, rate: float, loss: float) -> None:
-        super().__init__(step, rate, loss)
-        self.step, self.rate, self.loss = step, rate, loss
+    def __init__(self, step: int, rate: float, what: str) -> None:
+        super().__init__(step, rate, what)
+        self.step, self.rate, self.what = step, rate, what
 
 
 class WatchTheLoss(keras.callbacks.Callback):  # type: ignore[misc]
@@ -36,7 +37,7 @@ class WatchTheLoss(keras.callbacks.Callback):  # type: ignore[misc]
 
     Keras gives the mean over the interval so far, which is no number from the first such loss on. It
     is looked at one step late, so that an accelerator need not wait; at the end of an interval, at
-    once.
+    once, and the weights as well.
 
     Args:
         clock: knows the step.
@@ -61,14 +62,34 @@ class WatchTheLoss(keras.callbacks.Callback):  # type: ignore[misc]
         self._look(self._clock.step - 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Look at the last loss, where there was no validation."""
+        """Look at the weights, and at the last loss, where there was no validation."""
         self._look(self._clock.step - 1)
+        require_numbers(self.model, self._clock.step - 1)
 
     def _look(self, step: int) -> None:
         loss, self._late = self._late, None
         if loss is not None and not math.isfinite(loss := float(loss)):
             # Not the rate of now: that is of a later step, or, on JAX, of the interval's beginning.
-            raise NoNumberError(step, rate_at(self.model.optimizer, step), loss)
+            rate = rate_at(self.model.optimizer, step)
+            raise NoNumberError(step, rate, f"The loss of step {step} is {loss}")
+
+
+def require_numbers(model: keras.Model, step: int) -> None:
+    """Check the variables of a model after a step, from 0.
+
+    A loss does not show all: on processors XLA computes the mean of `relu(x)` as if no `x` were NaN
+    (JAX 0.10; docs/log.md), so a network may be all NaN and its loss that of guessing.
+
+    Raises:
+        NoNumberError: one is infinite or not a number.
+    """
+    sums = [keras.ops.sum(keras.ops.cast(variable, "float32")) for variable in model.weights]
+    if not sums or np.isfinite(keras.ops.convert_to_numpy(keras.ops.stack(sums))).all():
+        return
+    rate = rate_at(model.optimizer, step)
+    raise NoNumberError(
+        step, rate, f"Weights are no numbers after step {step}, though the loss is one"
+    )
 
 
 def write_batch(loader: Loader, step: int, directory: Path) -> None:

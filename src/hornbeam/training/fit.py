@@ -301,10 +301,7 @@ class _Session:
         """
         directory = place.directory / f"bad-step-{error.step:08}"
         write_batch(self._training, error.step, directory)
-        what = (
-            f"The loss of step {error.step} is {error.loss}, at a learning rate of {error.rate:.3g}; "
-            f"its pictures are in {directory}."
-        )
+        what = f"{error.what}, at a learning rate of {error.rate:.3g}; its pictures are in {directory}."
         place.log("no number", step=error.step, learning_rate=error.rate)
         self._saver.wait()
         if last:
