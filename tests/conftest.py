@@ -1,13 +1,20 @@
 """Small real pictures, made once a session, and the real command line, here or as a subprocess."""
 
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 # Before Keras is imported anywhere: tests in this process run on one backend, the others in
 # subprocesses, because a process has one.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What one process has compiled with JAX the next need not: tests start many.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/hornbeam-tests-jax-{os.getpid()}"
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import numpy as np
 import pytest
@@ -26,6 +33,13 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HORNBEAM_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_sessionfinish(session):
+    """Remove what JAX has kept for other processes."""
+    own = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if "hornbeam-tests-jax-" in own and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

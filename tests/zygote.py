@@ -29,13 +29,7 @@ class Zygote:
     """Starts commands quickly, one after the other or side by side."""
 
     def __init__(self, backend: str) -> None:
-        self._compiled = tempfile.TemporaryDirectory(prefix="zygote-jax-")
-        environment = {
-            **os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
-            # What one process has compiled the next need not.
-            "JAX_COMPILATION_CACHE_DIR": self._compiled.name,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }  # fmt: skip
+        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
             [sys.executable, __file__, backend], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=environment,
@@ -73,7 +67,6 @@ class Zygote:
         self._process.stdin.close()
         self._process.wait(60)
         self._process.stdout.close()
-        self._compiled.cleanup()
 
 
 def until(condition, seconds=60.0):
