@@ -48,6 +48,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/feeding.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/endurance.py
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python benchmarks/near_duplicates.py
 ifdef PICTURES

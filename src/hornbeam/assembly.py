@@ -258,6 +258,8 @@ def with_quickest_precision(
 
     if options.precision != "auto":
         return options
+    if options.deterministic:  # a watch does not tell the same each time
+        return options.model_copy(update={"precision": "float32"})
     chosen, said = quickest_precision(
         learner,
         lambda model, optimizer: compile_model(

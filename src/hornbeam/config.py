@@ -785,8 +785,8 @@ class TrainOptions(RateOptions, PipelineOptions, SourceOptions):
     precision: Literal[
         "auto", "float32", "mixed_bfloat16", "mixed_float16", "graph_bfloat16"
     ] = option(
-        "auto", "of the arithmetic; auto = the quickest of float32 and bfloat16 for this network here",
-        section="machine",
+        "auto", "of the arithmetic; auto = the quickest of float32 and bfloat16 for this network here, "
+        "and float32 with --deterministic", section="machine",
     )  # fmt: skip
     processes: int = option(
         0, "decode in this many processes of their own; 0 = in threads", section="machine", ge=0

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam import backend
+from hornbeam import assembly, backend
 from hornbeam.config import TrainOptions
 from hornbeam.data import sources
 from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
 from hornbeam.errors import ConfigError
+from hornbeam.recipe import Recipe
 from hornbeam.training import precision
 from hornbeam.training.fit import compile_classifier
 from hornbeam.training.objective import losses_of, metrics_of
@@ -139,3 +140,15 @@ def test_auto_stays_open_only_where_trying_can_tell(monkeypatch):
     assert backend.resolve_precision("auto") == "mixed_bfloat16"
     with pytest.raises(ConfigError, match="for TensorFlow on a CPU"):
         backend.resolve_precision("graph_bfloat16")
+
+
+def test_what_must_come_out_alike_each_time_is_not_chosen_by_the_clock(loader, monkeypatch):
+    monkeypatch.setattr(
+        precision, "quickest_precision", lambda *_: (backend.GRAPH_BFLOAT16, "it was quicker")
+    )
+    for deterministic, expected in ((False, backend.GRAPH_BFLOAT16), (True, "float32")):
+        options = TrainOptions(data="d", deterministic=deterministic)
+        chosen = assembly.with_quickest_precision(
+            options, network(), loader, loader.dataset, Recipe.none(), steps=10_000
+        )
+        assert chosen.precision == expected

@@ -131,7 +131,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save, where it is due or asked for."""
         self._raise()
-        ends = self.model.stop_training
+        ends = self._model.stop_training  # `self.model` would copy JAX' state to the variables
         if ends:
             self._interval_logs = {k: float(v) for k, v in (logs or {}).items()}
         due = self._every and self._every.due(

@@ -98,11 +98,12 @@ class Rhythm(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End the interval where it is due, or where somebody else asks for it."""
-        clock = self._clock
-        if self.model.stop_training:
+        # Not `self.model`, for which JAX would copy its whole state to the variables each time.
+        clock, model = self._clock, self._model
+        if model.stop_training:
             clock.stop("a callback stopped it")
         if clock.over or self._every.due(clock.step, clock.seconds - self._last):
-            self.model.stop_training = True
+            model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Go on, or not."""
