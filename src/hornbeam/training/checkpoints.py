@@ -34,7 +34,7 @@ from hornbeam.training.faults import require_numbers
 from hornbeam.training.patience import Monitor
 from hornbeam.training.rhythm import Every, sync
 from hornbeam.training.signals import Requests
-from hornbeam.training.weights_file import WeightsFile
+from hornbeam.training.weights_file import Values, WeightsFile
 
 WEIGHTS = "model.weights.h5"
 _VARIABLES = "training.safetensors"
@@ -79,6 +79,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self.directory = directory
         self._clock = clock
         self._classifier = twin(classifier)
+        self._weights = WeightsFile(self._classifier)
         self._monitor = monitor
         self._keep = keep
         self._every = every
@@ -139,7 +140,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         )
         if self._requests.stop or ((due or self._requests.save) and not ends):
             sync(self.model)
-            require_numbers(self.model, self._clock.step - 1)
             self._save(None, waits=ends)
             self._leave()
 
@@ -223,22 +223,26 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             for judged in self._judged:
                 stack.enter_context(judged.as_if(False))
             arrays = snapshot(self.model)
+        if step and validated is None:
+            require_numbers(
+                (arrays[name] for name in _named(arrays, "model")), self.model.optimizer, step - 1
+            )
         with contextlib.ExitStack() as stack:
             for judged in self._judged:
                 stack.enter_context(judged.as_if(True))
-            weights = WeightsFile(self._classifier)
+            weights = self._weights.values()
         self._saved_at, self._saved_step = self._clock.seconds, step
         self._writing = self._thread.submit(self._write, path, weights, arrays, state)
 
     def _write(
-        self, path: Path, weights: WeightsFile, arrays: dict[str, NDArray[Any]],
+        self, path: Path, weights: Values, arrays: dict[str, NDArray[Any]],
         state: dict[str, Any],
     ) -> None:  # fmt: skip
         """Write all files, see to it that they are on the disk, rename, and remove older ones."""
         from safetensors.numpy import save_file
 
         with _one_sentence(path), new_directory(path, replace=True) as temporary:
-            weights.write(temporary / WEIGHTS)
+            self._weights.write(temporary / WEIGHTS, weights)
             save_file(arrays, temporary / _VARIABLES)
             (temporary / "model.json").write_text(self._architecture, encoding="utf-8")
             for name, content in self._files.items():
