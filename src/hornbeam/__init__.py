@@ -3,7 +3,7 @@
     run = hornbeam.train("photos/", epochs=10)
     hornbeam.predict(run.path, images=["new.jpg"])
 
-The functions take the options of the command line, as `config.py` lists them.
+The functions take the options of the command line, as `config/` lists them.
 """
 
 from __future__ import annotations

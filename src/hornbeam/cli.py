@@ -1,4 +1,4 @@
-"""The command line: argparse, with every option taken from `config.py`."""
+"""The command line: argparse, with every option taken from `config/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an option is: how `config.py` declares it, how words become values, what wrong ones are told."""
+"""What an option is: how `config/` declares it, how words become values, what wrong ones are told."""
 
 from __future__ import annotations
 
