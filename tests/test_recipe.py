@@ -91,7 +91,7 @@ def check_metrics(recipe, _):
 
 
 def check_callbacks(recipe, _):
-    from hornbeam.training.own_callbacks import OwnCallbacks
+    from hornbeam.training.following.own_callbacks import OwnCallbacks
 
     own = OwnCallbacks(recipe.make("callbacks"), recipe.where)
     for accuracy, best in ((0.5, 0.5), (0.25, 0.5), (0.75, 0.75)):

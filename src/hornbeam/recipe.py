@@ -47,7 +47,7 @@ class Recipe:
         metrics: `metrics()`, which returns what is reported beside ours: a list of metrics of Keras,
             which get class indices and logits, or a dictionary of lists by task.
         callbacks: `callbacks()`, which returns a list of Keras callbacks, new ones in each call; see
-            `training/own_callbacks.py`.
+            `training/following/own_callbacks.py`.
         examples: `examples(split)`, in place of a folder or manifest; see `data/tables/examples.py`.
     """
 

@@ -224,12 +224,12 @@ def train(options: TrainOptions) -> Run:
     training, validation = assembly.build_loaders(options, dataset, recipe)
     from hornbeam.training.checkpoints import load_checkpoint
     from hornbeam.training.fit import Place, budget_of, clocked_steps, fit
-    from hornbeam.training.following import following
+    from hornbeam.training.following.followers import following
+    from hornbeam.training.following.tracking import log_results
     from hornbeam.training.mixing import mixing_model
     from hornbeam.training.optimizers import build_optimizer
     from hornbeam.training.patience import Monitor
     from hornbeam.training.schedules import build_schedule
-    from hornbeam.training.tracking import log_results
 
     steps = budget_of(options, training, parts is not None).steps or clocked_steps(options)
     if not options.time:

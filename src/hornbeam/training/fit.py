@@ -19,7 +19,7 @@ from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
 from hornbeam.training.checkpoints import Checkpoints, newest, silent
 from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
-from hornbeam.training.following import Follow
+from hornbeam.training.following.followers import Follow
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rates import Rates
 from hornbeam.training.rhythm import Budget, Every, FollowTheClock, Rhythm

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hornbeam.errors import ConfigError
-from hornbeam.training import tracking
 from hornbeam.training.callbacks import Clock
-from hornbeam.training.tracking import MLflow, client, log_results
+from hornbeam.training.following import tracking
+from hornbeam.training.following.tracking import MLflow, client, log_results
 
 OPTIONS = {"learning_rate": 0.5, "optimizer": "adam"} | {f"option_{i}": i for i in range(150)}
 

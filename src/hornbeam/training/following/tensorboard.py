@@ -13,8 +13,8 @@ import numpy as np
 from hornbeam.events import EventFile, event_files
 from hornbeam.training.averages import averaged
 from hornbeam.training.callbacks import Clock, Logs
-from hornbeam.training.layer_graph import layer_graph
-from hornbeam.training.sample_pictures import SamplePictures
+from hornbeam.training.following.layer_graph import layer_graph
+from hornbeam.training.following.sample_pictures import SamplePictures
 
 _MARK = "train"
 """Ends the names of this callback's files, so that it touches no others."""

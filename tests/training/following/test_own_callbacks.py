@@ -10,7 +10,7 @@ import pytest
 
 from hornbeam.errors import ConfigError
 from hornbeam.recipe import Recipe
-from hornbeam.training.own_callbacks import OwnCallbacks
+from hornbeam.training.following.own_callbacks import OwnCallbacks
 
 
 class Recorder(keras.callbacks.Callback):
@@ -157,7 +157,7 @@ def test_an_error_names_file_and_line(tmp_path, result, sentence):
 def test_metrics_of_batches_are_numbers_on_each_backend(backend):
     code = """
 import keras, numpy as np
-from hornbeam.training.own_callbacks import OwnCallbacks
+from hornbeam.training.following.own_callbacks import OwnCallbacks
 kinds = set()
 class Looks(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):

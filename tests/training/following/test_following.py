@@ -13,8 +13,8 @@ from hornbeam.data.sources import open_folder
 from hornbeam.errors import ConfigError
 from hornbeam.recipe import Recipe
 from hornbeam.training.callbacks import Clock
-from hornbeam.training.following import following, hyperparameters
-from hornbeam.training.tracking import client
+from hornbeam.training.following.followers import following, hyperparameters
+from hornbeam.training.following.tracking import client
 
 RECIPE = """
 import keras

@@ -19,9 +19,9 @@ from hornbeam.events import EventFile, event_files
 from hornbeam.models.classifier import build_classifier
 from hornbeam.models.zoo import ZOO
 from hornbeam.training.callbacks import Clock
-from hornbeam.training.layer_graph import layer_graph
-from hornbeam.training.sample_pictures import SamplePictures, grid
-from hornbeam.training.tensorboard import TensorBoard, tag_of
+from hornbeam.training.following.layer_graph import layer_graph
+from hornbeam.training.following.sample_pictures import SamplePictures, grid
+from hornbeam.training.following.tensorboard import TensorBoard, tag_of
 
 
 def read(directory):
@@ -251,7 +251,7 @@ import json, sys, time
 from pathlib import Path
 import keras
 from hornbeam.training.callbacks import Clock
-from hornbeam.training.tensorboard import TensorBoard
+from hornbeam.training.following.tensorboard import TensorBoard
 
 directory, state, stop = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 clock = Clock(100, 4)

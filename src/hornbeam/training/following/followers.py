@@ -11,11 +11,11 @@ import keras
 from hornbeam.config import TrainOptions
 from hornbeam.data.loader import Loader
 from hornbeam.recipe import Recipe
-from hornbeam.training import tracking
 from hornbeam.training.callbacks import Clock
-from hornbeam.training.own_callbacks import OwnCallbacks
-from hornbeam.training.sample_pictures import SamplePictures
-from hornbeam.training.tensorboard import TensorBoard
+from hornbeam.training.following import tracking
+from hornbeam.training.following.own_callbacks import OwnCallbacks
+from hornbeam.training.following.sample_pictures import SamplePictures
+from hornbeam.training.following.tensorboard import TensorBoard
 
 _NOT_SHOWN = {
     "config", "run", "overwrite", "resume", "threads", "processes", "in_memory", "verify", "mlflow",
