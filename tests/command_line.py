@@ -34,21 +34,22 @@ def run_outside(*words, cwd=None, backend="tensorflow", **environment) -> Finish
         [sys.executable, "-m", "hornbeam", *map(str, words)],
         cwd=cwd, env=full, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    # TensorFlow's C++ writes before its log level is read; that is not ours.
-    err = "\n".join(
-        line for line in done.stderr.splitlines()
-        if not line.startswith(("WARNING: All log messages", "I0000", "W0000", "E0000", "To enable"))
-    )  # fmt: skip
-    return Finished(done.returncode, done.stdout, err)
+    return Finished(done.returncode, done.stdout, without_noise(done.stderr))
 
 
-def run_here(*words, backend="tensorflow") -> Finished:
-    """Run `hornbeam …` in this process, which spares the seconds that Keras needs to load.
-
-    A warning is an error then, as in every test. Other backends get a process of their own.
+def without_noise(err: str) -> str:
+    """Return what a command wrote to stderr, without what TensorFlow's C++ writes before its log level
+    is read.
     """
-    if backend != "tensorflow":
-        return run_outside(*words, backend=backend)
+    noise = ("WARNING: All log messages", "I0000", "W0000", "E0000", "To enable")
+    return "\n".join(line for line in err.splitlines() if not line.startswith(noise))
+
+
+def run_here(*words) -> Finished:
+    """Run `hornbeam …` in this process, on TensorFlow, which spares the seconds that Keras needs to load.
+
+    A warning is an error then, as in every test.
+    """
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main(list(map(str, words)))

@@ -18,7 +18,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import numpy as np
 import pytest
-from command_line import run_here, run_outside
+from command_line import Finished, run_here, run_outside, without_noise
 from PIL import Image
 from zygote import Zygote
 
@@ -43,15 +43,29 @@ def pytest_sessionfinish(session):
 
 
 @pytest.fixture(scope="session")
-def hornbeam():
-    """Run `hornbeam …` as a user does; returns exit code and output."""
-    return run_outside
+def hornbeam(zygote):
+    """Run `hornbeam …` in a process of its own; returns exit code and output."""
+
+    def run(*words, cwd=None, backend="tensorflow", **environment) -> Finished:
+        if backend not in ("tensorflow", "jax") or environment:
+            return run_outside(*words, cwd=cwd, backend=backend, **environment)
+        done = zygote(backend).run(*words, cwd=cwd)
+        return Finished(done.code, done.out, without_noise(done.err))
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def hornbeam_here():
-    """The same in this process, which is quicker, and where a warning is an error."""
-    return run_here
+def hornbeam_here(hornbeam):
+    """The same in this process, which is quicker, and where a warning is an error.
+
+    Other backends get a process of their own.
+    """
+
+    def run(*words, backend="tensorflow") -> Finished:
+        return run_here(*words) if backend == "tensorflow" else hornbeam(*words, backend=backend)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,10 @@ class Zygote:
     """Starts commands quickly, one after the other or side by side."""
 
     def __init__(self, backend: str) -> None:
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._chosen = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
             [sys.executable, __file__, backend], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=environment,
+            text=True, env={**os.environ, **self._chosen},
         )  # fmt: skip
         self._logs: dict[int, str] = {}
 
@@ -40,7 +40,10 @@ class Zygote:
         """Start `hornbeam …`; return its process number."""
         handle, log = tempfile.mkstemp(prefix="zygote-")
         os.close(handle)
-        request = {"words": [str(w) for w in words], "cwd": str(cwd or Path.cwd()), "log": log, "environment": environment}  # fmt: skip
+        request = {
+            "words": [str(word) for word in words], "cwd": str(cwd or Path.cwd()), "log": log,
+            "environment": {**os.environ, **self._chosen, **environment},
+        }  # fmt: skip
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         pid = int(json.loads(self._process.stdout.readline())["pid"])
@@ -83,7 +86,9 @@ def until(condition, seconds=60.0):
 def _child(request) -> None:
     os.setpgid(0, 0)  # as a shell starts it
     os.chdir(request["cwd"])
+    os.environ.clear()
     os.environ.update(request["environment"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # where requests come from
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((1, request["log"]), (2, request["log"] + ".err")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
