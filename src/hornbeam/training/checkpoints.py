@@ -91,7 +91,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._architecture = json.dumps(_in_float32(json.loads(self._classifier.to_json())))
         self._best: dict[str, Any] | None = None
         self._saved_at = 0.0
-        self._saved_step = -1
         self._epoch = 0
         self._metrics: list[NDArray[Any]] | None = None
         self._interval_logs: Logs = {}
@@ -106,7 +105,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         if state["step"] and not state["validated"] and state["waiting"] is None:
             self._metrics = [arrays[name] for name in _named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
-        self._saved_step = state["step"]
         for name, callback in self._stateful.items():
             if name in state["callbacks"]:
                 callback.set_state(state["callbacks"][name])
@@ -231,7 +229,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             for judged in self._judged:
                 stack.enter_context(judged.as_if(True))
             weights = self._weights.values()
-        self._saved_at, self._saved_step = self._clock.seconds, step
+        self._saved_at = self._clock.seconds
         self._writing = self._thread.submit(self._write, path, weights, arrays, state)
 
     def _write(
