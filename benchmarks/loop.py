@@ -108,7 +108,7 @@ def ways(setting: Setting, place: Path) -> dict[str, Callable[[], None]]:
     from hornbeam.data.feed import feed
     from hornbeam.recipe import Recipe
     from hornbeam.training.fit import Place, fit
-    from hornbeam.training.following.followers import following
+    from hornbeam.training.following import following
     from hornbeam.training.patience import Monitor
 
     training, validation, options = setting.training, setting.validation, setting.options

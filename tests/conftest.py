@@ -47,7 +47,7 @@ def hornbeam(zygote):
     """Run `hornbeam …` in a process of its own; returns exit code and output."""
 
     def run(*words, cwd=None, backend="tensorflow", **environment) -> Finished:
-        if backend not in ("tensorflow", "jax") or environment:
+        if backend not in ("tensorflow", "jax") or environment or "--backend" in words:
             return run_outside(*words, cwd=cwd, backend=backend, **environment)
         done = zygote(backend).run(*words, cwd=cwd)
         return Finished(done.code, done.out, without_noise(done.err))

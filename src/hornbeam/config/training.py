@@ -27,7 +27,7 @@ from hornbeam.config.sentences import (
 from hornbeam.options import Data, ImageSize, Subset, flag, option, positional
 
 
-class TrainOptions(LoopOptions, OptimizerOptions, NetworkOptions, PipelineOptions, SourceOptions):
+class TrainOptions(NetworkOptions, LoopOptions, OptimizerOptions, PipelineOptions, SourceOptions):
     """Train a classifier on a folder of pictures (one folder per class, with or without
     train/validation/test folders above them), a manifest, or TFRecord shards.
     """  # noqa: D205 - it is the text of `hornbeam train --help`
