@@ -11,8 +11,9 @@ after each epoch; each way has a copy of the model of its own, and all take turn
 Bare means: no callback, `verbose=0`, nothing saved. Times are of whole calls after one that compiles, so
 ours contain the last wait for the disk.
 
-Part 2: how long a step waits for a checkpoint: from the end of the step that is saved to the end of the
-next, less the median step; and the same over eight steps, while a thread writes the files.
+Part 2: how long training waits for a checkpoint: while values are copied, when nothing else happens;
+from the end of the step that is saved to the end of the next, less the median step; and the same over
+eight steps, while a thread writes the files on the same cores.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from typing import Any
 
 LOOPS = {
     "compact": ("tensorflow", 64, 32, 540),
-    "mobilenet_v2": ("tensorflow", 96, 32, 200),
-    "compact on jax": ("jax", 48, 8, 160),
+    "mobilenet_v2": ("tensorflow", 96, 32, 400),
+    "compact on jax": ("jax", 48, 8, 800),
 }
 """Backend, side of the pictures, batch size, pictures of each of 6 classes."""
 
@@ -108,7 +109,7 @@ def ways(setting: Setting, place: Path) -> dict[str, Callable[[], None]]:
     from hornbeam.data.feed import feed
     from hornbeam.recipe import Recipe
     from hornbeam.training.fit import Place, fit
-    from hornbeam.training.following import following
+    from hornbeam.training.following.followers import following
     from hornbeam.training.patience import Monitor
 
     training, validation, options = setting.training, setting.validation, setting.options
@@ -164,9 +165,19 @@ def wait(name: str) -> dict[str, Any]:
     _, side, batch_size, every = WAITS[name]
     import keras
 
+    from hornbeam.training.checkpoints import Checkpoints
     from hornbeam.training.fit import Place, fit
 
     ends: list[float] = []
+    copying: list[float] = []
+    save = Checkpoints._save
+
+    def timed(*arguments: Any, **named: Any) -> None:
+        start = time.perf_counter()
+        save(*arguments, **named)
+        copying.append(1e3 * (time.perf_counter() - start))
+
+    Checkpoints._save = timed  # type: ignore[method-assign]
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -193,6 +204,7 @@ def wait(name: str) -> dict[str, Any]:
     median = statistics.median(ms for i, ms in enumerate(steps_ms) if i not in busy and i >= 2)
     return {
         "step": median,
+        "copying": copying[:SAVES],
         "next": [steps_ms[index] - median for index in saved],
         "all": [sum(steps_ms[index : index + WRITING]) - WRITING * median for index in saved],
     }
@@ -226,17 +238,14 @@ def main() -> None:
             ]
             each = _spread([1e3 * value / found["steps"] for value in values], ".1f")
             print(f"| {name} | {way} | {each} | {ratios[0]} | {ratios[1]} |", flush=True)
-    print("\n| network | ms a step | wait of the next step, ms | over 8 steps, ms | in steps |")
-    print("|---|---:|---:|---:|---:|")
+    print("\n| network | ms a step | copying, ms | the next step, ms | 8 steps, ms | in steps |")
+    print("|---|---:|---:|---:|---:|---:|")
     for name in filter(None, arguments.waits.split(",")):
         found = _apart("wait", name, WAITS[name][0], arguments.rounds)
-        cells = [_spread(found[which], ".0f") for which in ("next", "all")]
-        steps = [statistics.median(found[which]) / found["step"] for which in ("next", "all")]
-        print(
-            f"| {name} | {found['step']:.0f} | {cells[0]} | {cells[1]} "
-            f"| {steps[0]:.2f}; {steps[1]:.2f} |",
-            flush=True,
-        )
+        kinds = ("copying", "next", "all")
+        cells = " | ".join(_spread(found[kind], ".0f") for kind in kinds)
+        steps = "; ".join(f"{statistics.median(found[k]) / found['step']:.2f}" for k in kinds)
+        print(f"| {name} | {found['step']:.0f} | {cells} | {steps} |", flush=True)
 
 
 def _apart(kind: str, name: str, backend: str, rounds: int) -> Any:
