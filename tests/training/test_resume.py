@@ -4,7 +4,7 @@ import json
 import signal
 
 import pytest
-from same_end import assert_same, ended
+from same_end import NETWORK, assert_same, ended
 
 BATCH, EPOCHS = 8, 3
 OPTIONS = (
@@ -25,17 +25,6 @@ import keras
 
 WHERE, _, STEP = os.environ.get("KILL", "").partition(":")
 NUMBER = getattr(signal, os.environ.get("SIGNAL", "SIGKILL"))
-
-
-def build_model(input_shape, targets):
-    layers = keras.layers
-    pixels = keras.Input(input_shape, dtype="uint8")
-    x = layers.Rescaling(1 / 255)(pixels)
-    for filters in (8, 16):
-        x = layers.Conv2D(filters, 3, strides=2, use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(pixels, [layers.Dense(len(task.classes))(x) for task in targets])
 
 
 def callbacks():
@@ -74,7 +63,7 @@ class Killer(keras.callbacks.Callback):
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "killer.py"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE + NETWORK)
     return path
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from same_end import assert_same, ended
+from same_end import NETWORK, assert_same, ended
 
 OPTIONS = (
     "--batch-size", 8, "--image-size", 32, "--deterministic", "--mixup", 0.3, "--ema", 0.9,
@@ -22,17 +22,6 @@ import os
 import time
 
 import keras
-
-
-def build_model(input_shape, targets):
-    layers = keras.layers
-    pixels = keras.Input(input_shape, dtype="uint8")
-    x = layers.Rescaling(1 / 255)(pixels)
-    for filters in (8, 16):
-        x = layers.Conv2D(filters, 3, strides=2, use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(pixels, [layers.Dense(len(task.classes))(x) for task in targets])
 
 
 def callbacks():
@@ -82,7 +71,7 @@ def test_a_training_killed_again_and_again_ends_as_one_never_killed(
     backend, epochs, kills, longest, zygote, shapes, tmp_path
 ):
     recipe = tmp_path / "network.py"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE + NETWORK)
     processes = zygote(backend)
     words = (shapes, "--recipe", recipe, "--epochs", epochs, *OPTIONS)
     whole = processes.run("train", *words, "--run", tmp_path / "whole")

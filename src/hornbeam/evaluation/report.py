@@ -6,7 +6,6 @@ All text that comes from pictures, folders and options is escaped: a class may b
 
 from __future__ import annotations
 
-import csv
 import math
 from html import escape
 from pathlib import Path
@@ -21,7 +20,7 @@ from hornbeam.evaluation.shares import Estimate, Share, number
 from hornbeam.evaluation.statistics import Scores
 from hornbeam.measures import parse_measure
 from hornbeam.page import page, thumbnail
-from hornbeam.storage import write_text
+from hornbeam.storage import read_rows, write_text
 
 _MISTAKES = 24
 """Thumbnails of the most confident mistakes."""
@@ -244,8 +243,7 @@ def _curves(metrics_file: Path) -> str:
     """Loss and accuracy against the step, as drawings."""
     if not metrics_file.is_file():
         return "<p>There are no curves.</p>"
-    with metrics_file.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(metrics_file)
     if len(rows) < 2:
         return "<p>There are no curves: the head was solved at once.</p>"
     names = [name for name in rows[0] if f"val_{name}" in rows[0] and "cross_entropy" not in name]

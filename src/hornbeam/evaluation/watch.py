@@ -7,8 +7,6 @@ file of its own, so that a watch that is started again goes on where it was.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -21,7 +19,7 @@ from hornbeam import console
 from hornbeam.errors import HornbeamError, RunError
 from hornbeam.evaluation.statistics import Scores
 from hornbeam.events import EventFile
-from hornbeam.storage import write_text
+from hornbeam.storage import read_rows, write_rows
 
 Judge = Callable[[Path], list[Scores]]
 """Evaluates the model of one checkpoint."""
@@ -73,8 +71,7 @@ class Curve:
         self._events: EventFile | None = None
         self._rows: list[dict[str, Any]] = []
         if self.path.is_file():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                self._rows = [_numbers(row) for row in csv.DictReader(file)]
+            self._rows = [_numbers(row) for row in read_rows(self.path)]
         shutil.rmtree(self._directory, ignore_errors=True)
         for row in self._rows:
             self._draw(row)
@@ -108,11 +105,7 @@ class Curve:
             }  # fmt: skip
             row |= {f"{of_task}{name}": round(value, 6) for name, value in values.items()}
         self._rows = sorted([*self._rows, row], key=lambda row: int(row["step"]))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self.path, text.getvalue())
+        write_rows(self.path, self._rows, row)
         self._draw(row)
 
     def close(self) -> None:

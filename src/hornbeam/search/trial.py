@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -20,7 +19,7 @@ from typing import Any, Literal
 from hornbeam.errors import RunError
 from hornbeam.measures import is_accuracy, less_is_better
 from hornbeam.search.claims import Claim
-from hornbeam.storage import write_text
+from hornbeam.storage import read_rows, write_text
 
 _LOOK_EVERY = 0.25
 """Seconds between looks at what a trial has written."""
@@ -125,8 +124,7 @@ class Objective:
 def read_validations(metrics: Path) -> list[dict[str, str]]:
     """Return the validations of a run so far."""
     try:
-        with metrics.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(metrics)
     except FileNotFoundError:
         return []
 

@@ -6,8 +6,6 @@ validation loss that all others then read.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ import keras
 
 from hornbeam import console
 from hornbeam.measures import is_accuracy
-from hornbeam.storage import write_text
+from hornbeam.storage import read_rows, write_rows
 from hornbeam.training.objective import EXACT_LOSS
 from hornbeam.training.optimizers import scale_rate
 
@@ -247,8 +245,7 @@ class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
         """Go on after that many lines of the file; later ones are of steps that will come again."""
         rows: list[dict[str, Any]] = []
         if state["rows"]:
-            with self._path.open(encoding="utf-8", newline="") as file:
-                rows = [dict(row) for row in csv.DictReader(file)]
+            rows = list(read_rows(self._path))
         self._rows = rows[: state["rows"]]
         if len(self._rows) < len(rows):
             self._write()
@@ -268,11 +265,7 @@ class MetricsFile(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write(self) -> None:
         names = dict.fromkeys(name for row in self._rows for name in row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self._path, text.getvalue())
+        write_rows(self._path, self._rows, names)
 
 
 def validation_score(logs: Logs) -> tuple[float, float]:

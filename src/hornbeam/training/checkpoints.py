@@ -101,8 +101,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Put everything back as `load` found it; metrics, when the next interval begins."""
         put_back(self.model, arrays)
-        # At the very first step Keras has not made them yet.
-        if state["step"] and not state["validated"] and state["waiting"] is None:
+        if is_within_interval(state):
             self._metrics = [arrays[name] for name in _named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
         for name, callback in self._stateful.items():
@@ -317,6 +316,14 @@ def _named(arrays: dict[str, NDArray[Any]], kind: str) -> list[str]:
 def steps_of(directory: Path) -> list[Path]:
     """Return the checkpoints in a directory, the newest first; each is whole."""
     return sorted(directory.glob("step-*"), reverse=True)
+
+
+def is_within_interval(state: dict[str, Any]) -> bool:
+    """Whether a checkpoint is of the midst of an interval, whose metrics go on.
+
+    Before the first step Keras has not made them yet.
+    """
+    return bool(state["step"]) and not state["validated"] and state["waiting"] is None
 
 
 def load(checkpoint: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

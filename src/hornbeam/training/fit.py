@@ -17,7 +17,7 @@ from hornbeam.errors import InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
-from hornbeam.training.checkpoints import Checkpoints, newest, silent
+from hornbeam.training.checkpoints import Checkpoints, is_within_interval, newest, silent
 from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
 from hornbeam.training.following.followers import Follow
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
@@ -239,7 +239,7 @@ class _Session:
         if found is None:
             return False
         _, state, arrays = found
-        if not state["validated"] and state["waiting"] is None:
+        if is_within_interval(state):
             # Keras makes the variables of metrics at their first use.
             batch = self._training.empty_batch()
             self._model.test_on_batch(batch.inputs, batch.targets, batch.weights)

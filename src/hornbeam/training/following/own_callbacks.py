@@ -58,7 +58,8 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
     def set_model(self, model: keras.Model) -> None:
         """Pass on the model."""
         super().set_model(model)
-        self._tell(self._callbacks, "set_model", model)
+        for callback in self._callbacks:
+            self._call(callback, "set_model", model)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Pass on."""
@@ -128,10 +129,6 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> Logs:  # fmt: skip
         """Call one function of each; return the metrics as they left them."""
         if not callbacks:
-            return {}
-        if hook == "set_model":
-            for callback in callbacks:
-                self._call(callback, hook, *arguments)
             return {}
         plain = {name: _number(value) for name, value in (logs or {}).items()}
         for callback in callbacks:
