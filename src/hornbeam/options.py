@@ -238,22 +238,36 @@ def choices_of(annotation: Any) -> tuple[str, ...]:
     return annotation.__args__ if getattr(annotation, "__origin__", None) is Literal else ()
 
 
+def read_yaml(path: Path, where: str, what: str) -> Any:
+    """Read a YAML file of the user's.
+
+    Args:
+        path: of the file.
+        where: what a sentence about a place in it begins with.
+        what: what a sentence about the whole file begins with.
+
+    Raises:
+        ConfigError: the file is missing, or no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} cannot be read ({error}).") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{line}: this is not YAML.") from None
+
+
 def read_config_file(path: Path, options: type[Options]) -> dict[str, Any]:
     """Read options from a YAML file, with their names in either spelling, `-` or `_`.
 
     Raises:
         ConfigError: the file is missing, is no YAML, or names an option that there is not.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration file {path} cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise ConfigError(f"{path}{line}: this is not YAML.") from None
+    content = read_yaml(path, str(path), f"The configuration file {path}") or {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines such as 'batch_size: 64'.")
     values = {str(name).replace("-", "_"): value for name, value in content.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from hornbeam.config import TrainOptions
 from hornbeam.errors import ConfigError, did_you_mean
-from hornbeam.options import parse_scalar
+from hornbeam.options import parse_scalar, read_yaml
 from hornbeam.recipe import BUILD_NAMES
 from hornbeam.search.space import OF_RECIPE, Parameter, Space, kind_of, refuse
 
@@ -30,16 +30,7 @@ def read_space(path: Path, recipe: Path | None) -> Space:
     Raises:
         ConfigError: it cannot be read, or something in it is wrong.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--space {path}: the file cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise ConfigError(f"--space {path}{line}: this is not YAML.") from None
+    content = read_yaml(path, f"--space {path}", f"--space {path}: the file")
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"--space {path}: expected lines such as 'batch_size: [16, 32]'.")
     arguments = arguments_of(recipe)
