@@ -1,0 +1,1 @@
+"""Ways to start a worker on a host: one file each."""
