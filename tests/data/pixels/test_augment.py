@@ -207,6 +207,20 @@ def test_operations_are_drawn_alike_often_and_in_both_directions():
     assert {o.amount for o in drawn} == {-0.5, 0.5}
 
 
+@pytest.mark.parametrize("name", ["flip", "vertical_flip", "rotation", "zoom", "shift", "brightness", "contrast", "saturation", "hue"])  # fmt: skip
+def test_each_option_of_augmentation_reaches_what_it_is_named_after(name):
+    found = Augmentation.from_options(PipelineOptions(augment="none", **{name: 0.25}))
+    assert found == dataclasses.replace(AUGMENTATIONS["none"], **{name: 0.25})
+
+
+def test_the_operations_of_randaugment_are_as_many_and_as_strong_as_asked():
+    asked = PipelineOptions(augment="none", randaugment=2, randaugment_magnitude=7)
+    found = Augmentation.from_options(asked)
+    assert (found.randaugment, found.magnitude) == (2, 7)
+    plan = found.plan(40, 50, (32, 32), np.random.default_rng(0))
+    assert [abs(operation.amount) for operation in plan.operations] == [0.7, 0.7]
+
+
 def test_single_options_win_over_the_named_set():
     assert (
         Augmentation.from_options(PipelineOptions(augment="standard")) == AUGMENTATIONS["standard"]

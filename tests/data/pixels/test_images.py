@@ -152,14 +152,15 @@ def test_a_header_cut_anywhere_or_changed_anywhere_never_fails():
 
 def test_measuring_a_jpeg_takes_microseconds():
     data = KINDS["JPEG on its side"]
-    start = time.perf_counter()
-    for _ in range(200):
+    ours, theirs = [], []
+    for _ in range(200):  # by turns, and the quickest of each: the machine may be busy
+        start = time.perf_counter()
         measure(data)
-    of_ours = time.perf_counter() - start
-    start = time.perf_counter()
-    for _ in range(200):
+        ours.append(time.perf_counter() - start)
+        start = time.perf_counter()
         ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    assert of_ours < (time.perf_counter() - start) / 3
+        theirs.append(time.perf_counter() - start)
+    assert min(ours) < min(theirs) / 3
 
 
 def test_more_pixels_than_allowed_are_refused_before_they_are_decoded():

@@ -21,14 +21,13 @@ from hornbeam.data.pixels.resize import (
     SHRUNK_ON_GRID,
     Box,
     ResizeMode,
-    bars,
     on_grid,
     random_box,
     reduction_for,
-    resize_reduced,
     target_box,
     whole_box,
 )
+from hornbeam.data.pixels.view import fit, scale_of_box
 from hornbeam.data.pixels.warp import scale_of, warp
 
 Matrix = NDArray[np.float64]
@@ -73,13 +72,7 @@ class Plan:
         if self.matrix is not None:
             result = self._warp(pixels)
         else:
-            target = target_box(self.box, self.size, self.mode)
-            inner_size = (target.height, target.width)
-            result = resize_reduced(pixels, self.box, self.reduction, inner_size)
-            if result.shape[:2] != self.size:
-                inner = result
-                result = bars(self.size, pixels.shape[2])
-                result[target.top : target.bottom, target.left : target.right] = inner
+            result = fit(pixels, self.box, self.reduction, self.size, self.mode)
         if self.mirrored:
             result = result[:, ::-1]
         if self.upended:
@@ -204,7 +197,7 @@ class Augmentation:
             matrix = _placement(box, target) @ _centred(moves, size)
             reduction = reduction_for(scale_of(matrix))
         else:
-            scale = min(box.height / target.height, box.width / target.width)
+            scale = scale_of_box(box, size, mode)
             if self.area:
                 reduction = reduction_for(scale, SHRUNK_ON_GRID)
                 box = on_grid(box, height, width, reduction)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbeam.data.pixels.engine import engine
 from hornbeam.data.pixels.images import REDUCTIONS, Pixels
 
 ResizeMode = Literal["crop", "squash", "pad"]
@@ -179,13 +179,10 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     height, width = pixels.shape[:2]
     if (height, width) == size:
         return np.ascontiguousarray(pixels)
-    method = cv2.INTER_AREA if height >= size[0] and width >= size[1] else cv2.INTER_LINEAR
+    blur = None
     if size[0] < height < 2 * size[0] and size[1] < width < 2 * size[1]:
-        across, down = _blur(width / size[1]), _blur(height / size[0])
-        pixels = cv2.sepFilter2D(pixels, -1, across, down, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-        method = cv2.INTER_LINEAR
-    result = cv2.resize(pixels, size[::-1], interpolation=method)
-    return np.asarray(result, np.uint8).reshape(*size, -1)  # OpenCV drops a single channel
+        blur = _blur(height / size[0]), _blur(width / size[1])
+    return engine.resize(pixels, size, blur)
 
 
 def _blur(scale: float) -> NDArray[np.float32]:
@@ -216,18 +213,12 @@ def resize_reduced(pixels: Pixels, box: Box, reduction: int, size: tuple[int, in
     height = max(1, round(box.height / reduction))
     width = max(1, round(box.width / reduction))
     across, down = box.width / reduction / width, box.height / reduction / height
-    # OpenCV counts from the middles of pixels.
-    moved = np.array(
-        [
-            [across, 0, box.left / reduction + (across - 1) / 2],
-            [0, down, box.top / reduction + (down - 1) / 2],
-        ]
+    patch = engine.stretch(
+        pixels,
+        (down, box.top / reduction + (down - 1) / 2),
+        (across, box.left / reduction + (across - 1) / 2),
+        (height, width),
     )
-    patch = cv2.warpAffine(
-        pixels, moved, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    patch = np.asarray(patch, np.uint8).reshape(height, width, -1)
     return resize(patch, size)
 
 

@@ -1,0 +1,1 @@
+"""The model in other formats, always made by TensorFlow in a process of its own (DESIGN.md 15)."""
