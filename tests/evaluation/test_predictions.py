@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 import scipy.special
 
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.sources import open_folder
+from hornbeam.data.tasks import Task
+from hornbeam.errors import RunError
 from hornbeam.evaluation.predictions import Predictions, predict
 
 MARKS = Task("marks", ("round", "flat", "red"), multi_label=True)
@@ -90,3 +91,98 @@ def test_the_table_lists_the_marks(dataset):
     same = [a == b for a, b in zip(table["marks"].to_pylist(), names, strict=True)]
     assert table["marks_correct"].to_pylist() == same
     assert "marks_probability" not in table.column_names
+
+
+def kept(dataset, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = {
+        t.name: rng.normal(size=(len(dataset), len(t.classes))).astype(np.float32)
+        for t in dataset.tasks
+    }
+    return Predictions(dataset, dataset.tasks, logits)
+
+
+def in_two(dataset):
+    splits = ["validation" if row % 3 else "test" for row in range(len(dataset))]
+    return dataset.with_column("split", splits)
+
+
+def test_what_was_saved_is_read_back_in_its_order_for_pictures_in_any_order(dataset, tmp_path):
+    before = kept(in_two(dataset))
+    before.save(tmp_path / "p.parquet")
+    mixed = before.dataset.take(np.random.default_rng(1).permutation(len(dataset)))
+    after = Predictions.load(tmp_path / "p.parquet", mixed, dataset.tasks)
+    assert after.dataset.paths == before.dataset.paths
+    for task in dataset.tasks:
+        np.testing.assert_array_equal(after.logits[task.name], before.logits[task.name])
+        np.testing.assert_array_equal(after.dataset.labels(task), before.dataset.labels(task))
+
+
+def test_records_of_one_path_are_told_apart_by_their_order(dataset, tmp_path):
+    twice = dataset.take([0, 0, 1])
+    before = kept(twice)
+    before.save(tmp_path / "p.parquet")
+    after = Predictions.load(tmp_path / "p.parquet", twice, dataset.tasks)
+    np.testing.assert_array_equal(after.logits["label"], before.logits["label"])
+
+
+def test_a_file_keeps_the_splits_that_were_judged_before_and_only_those(dataset, tmp_path):
+    both = kept(in_two(dataset))
+    sides = {side: both.take(both.dataset.where(side)) for side in ("validation", "test")}
+    file = tmp_path / "p.parquet"
+    sides["validation"].add_to(file)
+    sides["test"].add_to(file)
+    again = kept(sides["validation"].dataset, seed=7)
+    again.add_to(file)
+    found = Predictions.load(file, both.dataset, dataset.tasks)
+    assert len(found) == len(dataset)
+    validation = Predictions.load(file, both.dataset, dataset.tasks, split="validation")
+    np.testing.assert_array_equal(validation.logits["marks"], again.logits["marks"])
+    test = Predictions.load(file, both.dataset, dataset.tasks, split="test")
+    np.testing.assert_array_equal(test.logits["marks"], sides["test"].logits["marks"])
+
+
+def test_predictions_of_other_pictures_or_classes_are_refused(dataset, tmp_path):
+    kept(dataset).save(tmp_path / "p.parquet")
+    with pytest.raises(RunError, match="about other pictures or classes"):
+        Predictions.load(tmp_path / "p.parquet", dataset.take([0, 1]), dataset.tasks)
+    fewer = (Task("label", dataset.tasks[0].classes[:-1]),)
+    with pytest.raises(RunError, match="about other pictures or classes"):
+        Predictions.load(tmp_path / "p.parquet", dataset, fewer)
+    with pytest.raises(RunError, match="hornbeam evaluate makes it"):
+        Predictions.load(tmp_path / "none.parquet", dataset, dataset.tasks)
+
+
+class Halved:
+    def apply(self, logits):
+        return logits / 2
+
+
+def test_probabilities_and_answers_are_those_of_the_scaled_logits(dataset):
+    plain = kept(dataset)
+    scaled = dataclasses.replace(plain, scalings={"label": Halved()})
+    label, marks = dataset.tasks
+    expected = scipy.special.softmax(plain.logits["label"].astype(np.float64) / 2, axis=1)
+    np.testing.assert_allclose(scaled.probabilities(label), expected, atol=1e-6)
+    np.testing.assert_array_equal(scaled.probabilities(marks), plain.probabilities(marks))
+    table = scaled.table()
+    np.testing.assert_allclose(
+        np.stack(table["label_probabilities"].to_numpy()), expected, atol=1e-6
+    )
+    np.testing.assert_array_equal(np.stack(table["label_logits"].to_numpy()), plain.logits["label"])
+
+
+def test_the_table_names_the_group_of_a_picture_where_there_are_groups(dataset):
+    assert "group" not in kept(dataset).table().column_names
+    grouped = dataset.with_column("group", [f"g{i // 2}" for i in range(len(dataset))])
+    assert kept(grouped).table()["group"].to_pylist() == [f"g{i // 2}" for i in range(len(dataset))]
+
+
+def test_averaged_answers_keep_the_mean_size_of_their_logits(model, dataset):
+    """Which tells unknown pictures by their energy."""
+    dataset.tasks[0]
+    found = answers(model, dataset, views=2).logits["label"].astype(np.float64)
+    views = (logits_of(model, dataset), logits_of(model, dataset, augment=Augmentation(flip=1.0)))
+    expected = np.mean([scipy.special.logsumexp(v["label"], axis=1) for v in views], axis=0)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(scipy.special.logsumexp(found, axis=1), expected, atol=1e-4)

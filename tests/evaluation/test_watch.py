@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import RunError
-from hornbeam.evaluation.statistics import Share
+from hornbeam.evaluation.scoring.shares import Estimated, Share
 from hornbeam.evaluation.watch import Curve, checkpoints_of, ending, line_of, wait_for, watch
 from hornbeam.storage import new_directory
 
@@ -26,8 +26,8 @@ def scores_of(right, tasks=(TASK,)):
     """Make what a watch looks at of `Scores`."""
     return [
         SimpleNamespace(
-            task=task, accuracy=Share(right, 40), cross_entropy=1 / (right + 1),
-            cross_entropy_error=0.01,
+            task=task, accuracy=Share(right, 40),
+            cross_entropy=Estimated(1 / (right + 1), (0.01, 1.5)),
         )
         for task in tasks
     ]  # fmt: skip
@@ -259,16 +259,18 @@ def command(*words, **options):
 
 def test_a_real_watch_follows_a_real_training_that_is_killed_and_resumed(shapes, tmp_path):
     run = tmp_path / "run"
-    watching = command("watch", run, "--poll", 0.1, "--timeout", "120s")
+    watching = command("watch", run, "--poll", 0.1, "--timeout", "600s")
     training = command("train", shapes, "--run", run, "--epochs", 200, "--batch-size", 8, "--image-size", 32, "--keep", 100, "--validate-every", "5steps")  # fmt: skip
     try:
         until(lambda: len(checkpoints_of(run / "checkpoints")) >= 3, training)
         training.send_signal(signal.SIGKILL)
         training.communicate(timeout=60)
-        training = command("train", "--run", run, "--resume", "--epochs", 3)
+        # It goes on for some steps, however far it has come; an epoch has seven.
+        epochs = max(checkpoints_of(run / "checkpoints")) // 7 + 2
+        training = command("train", "--run", run, "--resume", "--epochs", epochs)
         _, errors = training.communicate(timeout=300)
         assert training.returncode == 0, errors
-        out, errors = watching.communicate(timeout=120)
+        out, errors = watching.communicate(timeout=300)
         assert watching.returncode == 0, errors
     finally:
         for process in (training, watching):

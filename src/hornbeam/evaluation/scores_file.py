@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.evaluation.shares import Estimate, Share
-from hornbeam.evaluation.statistics import ClassScores, Scores
+from hornbeam.evaluation.scoring.scores import ClassScores, Scores
+from hornbeam.evaluation.scoring.shares import Estimate, Share
+from hornbeam.evaluation.trust.measuring import Trust
+from hornbeam.evaluation.trust.reliability import Reliability
 from hornbeam.storage import write_json
 
 
-def write_scores(path: Path, predictions: Predictions, all_scores: list[Scores]) -> None:
+def write_scores(
+    path: Path, predictions: Predictions, all_scores: list[Scores],
+    trust: Mapping[str, Trust] | None = None, about: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write all scores to a JSON file, whole or not at all.
 
     A number is `{"value", "low", "high"}` with the ends of its 95 % interval; a share has `successes`
-    and `trials` too. Names are those of `--metrics`. What is not known is null.
+    and `trials` too, and `effective_trials` where the pictures belong to groups. Names are those of
+    `--metrics`. What is not known is null. The format is in docs/metrics.md.
 
     Args:
         path: of the file.
         predictions: of the pictures that judged.
         all_scores: of every task.
+        trust: by task, whether its probabilities mean what they say.
+        about: what else is to be known of the evaluation.
     """
+    tasks = {}
+    for scores in all_scores:
+        name = scores.task.name
+        tasks[name] = _of_task(scores)
+        if trust and name in trust:
+            tasks[name]["trust"] = _of_trust(trust[name])
     content = {
         "pictures": len(predictions),
         "splits": list(predictions.dataset.splits),
-        "tasks": {scores.task.name: _of_task(scores) for scores in all_scores},
+        "views": predictions.views,
+        **(about or {}),
+        "tasks": tasks,
     }
     write_json(path, content)
 
 
 def _of_task(scores: Scores) -> dict[str, Any]:
-    loss, reach = scores.cross_entropy, scores.cross_entropy_error
     result: dict[str, Any] = {
+        "units": {"count": scores.units, "kind": "groups" if scores.grouped else "pictures"},
+        "advice": scores.advice,
         "metrics": {
             "accuracy": _estimate(scores.accuracy),
             **{name: _estimate(estimate) for name, estimate in scores.measures.items()},
-            "cross_entropy": {
-                "value": _number(loss), "low": _number(loss - reach), "high": _number(loss + reach),
-            },
+            "cross_entropy": _estimate(scores.cross_entropy),
+            "brier_score": _estimate(scores.brier_score),
         },
         "classes": {c.name: _of_class(c) for c in scores.classes},
-    }  # fmt: skip
+    }
     if scores.confusion is not None:
         names = scores.task.classes
         result["confusion"] = {
@@ -54,18 +71,36 @@ def _of_task(scores: Scores) -> dict[str, Any]:
     return result
 
 
+def _of_trust(trust: Trust) -> dict[str, Any]:
+    return {
+        "before": _of_reliability(trust.before),
+        "after": _of_reliability(trust.after) if trust.after else None,
+        "thresholds": [threshold.to_json() for threshold in trust.thresholds],
+        "sentences": list(trust.sentences),
+    }
+
+
+def _of_reliability(measured: Reliability) -> dict[str, Any]:
+    return {
+        "claimed": _number(measured.claimed),
+        "gap": _estimate(measured.gap),
+        "calibration_error": {"value": _number(measured.error)},
+        "calibration_error_without_chance": _estimate(measured.corrected),
+    }
+
+
 def _of_class(scores: ClassScores) -> dict[str, Any]:
     ranking = scores.ranking
     return {
         "pictures": scores.recall.trials,
         "precision": _estimate(scores.precision),
         "recall": _estimate(scores.recall),
-        "f1": {"value": _number(scores.f1)},
+        "f1": _estimate(scores.f1),
         "auc": _estimate(ranking.auc),
-        "average_precision": {"value": _number(ranking.average_precision)},
+        "average_precision": _estimate(ranking.average_precision),
         **{
-            f"sensitivity_at_specificity={level:g}": _estimate(share)
-            for level, share in ranking.sensitivities.items()
+            f"sensitivity_at_specificity={level:g}": _estimate(sensitivity)
+            for level, sensitivity in ranking.sensitivities.items()
         },
     }
 
@@ -76,6 +111,8 @@ def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
     result: dict[str, float | int | None] = {"value": value, "low": low, "high": high}
     if isinstance(estimate, Share):
         result |= {"successes": estimate.successes, "trials": estimate.trials}
+        if estimate.effective is not None:
+            result["effective_trials"] = round(estimate.effective, 1)
     return result
 
 

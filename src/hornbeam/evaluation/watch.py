@@ -7,7 +7,6 @@ file of its own, so that a watch that is started again goes on where it was.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import console
-from hornbeam.errors import HornbeamError, RunError
-from hornbeam.evaluation.statistics import Scores
+from hornbeam.errors import DataError, HornbeamError, RunError
+from hornbeam.evaluation.scoring.scores import Scores
+from hornbeam.evaluation.scoring.shares import with_interval
 from hornbeam.events import EventFile
-from hornbeam.storage import read_rows, write_rows
+from hornbeam.storage import read_json_lines, read_rows, write_rows
 
 Judge = Callable[[Path], list[Scores]]
 """Evaluates the model of one checkpoint."""
@@ -41,16 +41,11 @@ def checkpoints_of(directory: Path) -> dict[int, Path]:
 def ending(log: Path) -> tuple[str, str]:
     """Return how the training stands by its `log.jsonl`: `end`, `stopped` or `` of neither, and why."""
     event, reason = "", ""
-    if log.is_file():
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # is being written
-            if entry.get("event") in ("start", "resume"):
-                event, reason = "", ""
-            elif entry.get("event") in ("end", "stopped"):
-                event, reason = entry["event"], str(entry.get("reason", ""))
+    for entry in read_json_lines(log):
+        if entry.get("event") in ("start", "resume"):
+            event, reason = "", ""
+        elif entry.get("event") in ("end", "stopped"):
+            event, reason = entry["event"], str(entry.get("reason", ""))
     return event, reason
 
 
@@ -71,7 +66,12 @@ class Curve:
         self._events: EventFile | None = None
         self._rows: list[dict[str, Any]] = []
         if self.path.is_file():
-            self._rows = [_numbers(row) for row in read_rows(self.path)]
+            try:
+                self._rows = [_numbers(row) for row in read_rows(self.path)]
+            except (DataError, KeyError, TypeError, ValueError):
+                raise RunError(
+                    f"{self.path} is damaged; mend it, or remove it: all is then evaluated again."
+                ) from None
         shutil.rmtree(self._directory, ignore_errors=True)
         for row in self._rows:
             self._draw(row)
@@ -97,11 +97,11 @@ class Curve:
         row: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
         for scores in all_scores:
             of_task = f"{scores.task.name}_" if len(all_scores) > 1 else ""
-            low, high = scores.accuracy.interval
+            loss, (low, high) = scores.cross_entropy, scores.accuracy.interval
             values = {
                 "pictures": scores.accuracy.trials, "accuracy": scores.accuracy.value,
-                "accuracy_low": low, "accuracy_high": high, "cross_entropy": scores.cross_entropy,
-                "cross_entropy_error": scores.cross_entropy_error,
+                "accuracy_low": low, "accuracy_high": high, "cross_entropy": loss.value,
+                "cross_entropy_low": loss.interval[0], "cross_entropy_high": loss.interval[1],
             }  # fmt: skip
             row |= {f"{of_task}{name}": round(value, 6) for name, value in values.items()}
         self._rows = sorted([*self._rows, row], key=lambda row: int(row["step"]))
@@ -239,8 +239,8 @@ def line_of(step: int, all_scores: Sequence[Scores]) -> str:
     for scores in all_scores:
         of_task = f"{scores.task.name}: " if len(all_scores) > 1 else ""
         parts.append(
-            f"{of_task}accuracy {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
-            f"± {scores.cross_entropy_error:.3f}"
+            f"{of_task}accuracy {scores.accuracy}, cross-entropy "
+            f"{with_interval(scores.cross_entropy)}"
         )
     return "  ".join([*parts, f"{all_scores[0].accuracy.trials} pictures"])
 
@@ -269,5 +269,9 @@ def _size(path: Path) -> int:
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
     """Return a row of the CSV file with its numbers."""
-    whole = {name: int(row[name]) for name in row if name == "step" or name.endswith("pictures")}
+    whole = {
+        name: int(row[name])
+        for name in ("step", *row)
+        if name == "step" or name.endswith("pictures")
+    }
     return {name: float(value) for name, value in row.items()} | whole

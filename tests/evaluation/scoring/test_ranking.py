@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
-from hornbeam.data.dataset import Task
-from hornbeam.evaluation.ranking import log_odds, rank
-from hornbeam.evaluation.shares import Area, counted_means, mean_of
+from hornbeam.data.tasks import Task
+from hornbeam.evaluation.scoring.means import counted_means, mean_of
+from hornbeam.evaluation.scoring.odds import Odds
+from hornbeam.evaluation.scoring.ranking import rank
+from hornbeam.evaluation.scoring.shares import Area
+from hornbeam.evaluation.scoring.units import Units
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -40,16 +43,16 @@ def test_with_ties_or_without_it_is_scikit_learns(pairs, seed):
             assert found.sensitivities[level].value == pytest.approx(expected, abs=1e-12)
     if truth.any():
         expected = metrics.average_precision_score(truth, scores)
-        assert found.average_precision == pytest.approx(expected, abs=1e-12)
+        assert found.average_precision.value == pytest.approx(expected, abs=1e-12)
     else:
-        assert np.isnan(found.average_precision)
+        assert np.isnan(found.average_precision.value)
 
 
 def test_nothing_is_known_of_no_pictures():
     found = rank(np.zeros(0, bool), np.zeros(0), (0.9,))
     assert np.isnan(found.auc.value)
     assert found.auc.interval == (0, 1)
-    assert np.isnan(found.average_precision)
+    assert np.isnan(found.average_precision.value)
     assert np.isnan(found.sensitivities[0.9].value)
 
 
@@ -57,7 +60,7 @@ def test_nothing_is_known_of_no_pictures():
 def test_log_odds_order_as_probabilities_do_and_keep_the_order_of_sure_answers(scale):
     task = Task("label", tuple("abcd"))
     logits = (np.random.default_rng(0).normal(size=(5000, 4)) * scale).astype(np.float32)
-    found = log_odds(logits, task)
+    found = Odds(logits, task).of_classes(0, 4).T
     assert np.isfinite(found).all()
     exact = scipy.special.softmax(logits.astype(np.float64), axis=1)
     np.testing.assert_allclose(scipy.special.expit(found), exact, rtol=1e-9, atol=1e-300)
@@ -66,7 +69,8 @@ def test_log_odds_order_as_probabilities_do_and_keep_the_order_of_sure_answers(s
 
 def test_log_odds_of_marks_are_the_logits():
     task = Task("marks", tuple("ab"), multi_label=True)
-    np.testing.assert_array_equal(log_odds(np.eye(2, dtype=np.float32), task), np.eye(2))
+    odds = Odds(np.eye(2, dtype=np.float32), task)
+    np.testing.assert_array_equal(odds.of_classes(0, 2), np.eye(2))
 
 
 @pytest.mark.parametrize(("yes", "no"), [(15, 60), (60, 15), (200, 300)])
@@ -105,13 +109,14 @@ def test_the_interval_of_a_whole_area_leaves_room_below():
 def test_means_over_classes_are_scikit_learns():
     rng = np.random.default_rng(0)
     truth, answers = rng.integers(0, 4, 200), rng.integers(0, 6, 200)  # 4 and 5: answers only
-    found = counted_means(truth[:, None] == np.arange(6), answers[:, None] == np.arange(6))
+    found = counted_means(truth, answers, 6, Units(200))
     options = {"labels": range(4), "average": "macro", "zero_division": 0}
-    for kind, mean in found.items():
+    for name, mean in found.items():
+        kind = name.removeprefix("macro_")
         expected = getattr(metrics, f"{kind}_score")(truth, answers, **options)
         assert mean.value == pytest.approx(expected, abs=1e-12)
         assert mean.interval[0] < mean.value < mean.interval[1]
-    assert found["recall"].value == pytest.approx(
+    assert found["macro_recall"].value == pytest.approx(
         metrics.recall_score(truth, answers, labels=range(4), average="macro")
     )
 
@@ -130,16 +135,17 @@ def test_the_interval_of_a_mean_holds_it_about_as_often_as_it_says(kind):
     inside = []
     for _ in range(200):
         cells = rng.choice(9, 150, p=joint.ravel())
-        marks = np.arange(3) == (cells // 3)[:, None], np.arange(3) == (cells % 3)[:, None]
-        low, high = counted_means(*marks)[kind].interval
+        means = counted_means(cells // 3, cells % 3, 3, Units(150))
+        low, high = means[f"macro_{kind}"].interval
         inside.append(low <= exact <= high)
     assert 0.89 <= np.mean(inside) <= 0.99
 
 
 def test_means_of_no_pictures_are_unknown():
     none = np.zeros((0, 3), bool)
-    for mean in counted_means(none, none).values():
+    for mean in counted_means(none, none, 3, Units(0)).values():
         assert np.isnan(mean.value)
         assert np.isnan(mean.interval[0])
-    assert np.isnan(mean_of([float("nan")]).value)
-    assert mean_of([1.0, float("nan"), 0.0]).value == 0.5
+    gone = np.zeros(0)
+    assert np.isnan(mean_of([float("nan")], gone, 0, Units(0)).value)
+    assert mean_of([1.0, float("nan"), 0.0], gone, 2, Units(0)).value == 0.5

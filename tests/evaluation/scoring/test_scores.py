@@ -9,12 +9,14 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics
 
-from hornbeam.data.dataset import Dataset, Task
-from hornbeam.evaluation.grouped import groupings_for
+from hornbeam.data.dataset import Dataset
+from hornbeam.data.tasks import Task
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.scores_file import write_scores
-from hornbeam.evaluation.shares import Share
-from hornbeam.evaluation.statistics import score, score_all
+from hornbeam.evaluation.scoring.bootstrap import Resampling
+from hornbeam.evaluation.scoring.grouped import groupings_for
+from hornbeam.evaluation.scoring.scores import score, score_all
+from hornbeam.evaluation.scoring.shares import Share
 
 TASK = Task("label", ("a", "b", "c", "never"))
 
@@ -44,9 +46,9 @@ def test_scores_agree_with_scikit_learn(predictions):
         assert found.recall.trials == count[i]
         np.testing.assert_allclose(np.nan_to_num(found.recall.value), recall[i])
         np.testing.assert_allclose(np.nan_to_num(found.precision.value), precision[i])
-        np.testing.assert_allclose(np.nan_to_num(found.f1), f1[i])
+        np.testing.assert_allclose(np.nan_to_num(found.f1.value), f1[i])
     loss = metrics.log_loss(labels, predictions.probabilities(TASK), labels=range(4))
-    np.testing.assert_allclose(scores.cross_entropy, loss, rtol=1e-5)
+    np.testing.assert_allclose(scores.cross_entropy.value, loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (7, 10), (450, 500), (1, 1)])
@@ -73,7 +75,40 @@ def test_probabilities_of_huge_logits_are_numbers(predictions):
     logits = predictions.logits["label"] * 1e4
     huge = Predictions(predictions.dataset, (TASK,), {"label": logits})
     np.testing.assert_allclose(huge.probabilities(TASK).sum(axis=1), 1, rtol=1e-6)
-    assert np.isfinite(score(huge, TASK).cross_entropy)
+    assert np.isfinite(score(huge, TASK).cross_entropy.value)
+
+
+def test_brier_scores_are_mean_squared_distances(predictions, marks):
+    labels, shares = predictions.dataset.labels(TASK), predictions.probabilities(TASK)
+    found = score(predictions, TASK).brier_score
+    expected = ((shares - np.eye(4)[labels]) ** 2).sum(axis=1)
+    assert found.value == pytest.approx(expected.mean(), rel=1e-6)
+    error = expected.std(ddof=1) / np.sqrt(90)
+    assert found.interval == pytest.approx(
+        (found.value - 1.99 * error, found.value + 1.99 * error), abs=0.2 * error
+    )
+    several, task, truth = marks
+    expected = [
+        metrics.brier_score_loss(truth[:, i], several.probabilities(task)[:, i], pos_label=True)
+        for i in range(2)
+    ]
+    own = np.square(several.probabilities(task) - truth).mean(axis=0)
+    assert own[:2] == pytest.approx(expected, rel=1e-5)
+    assert score(several, task).brier_score.value == pytest.approx(own.mean(), rel=1e-6)
+
+
+def test_scores_are_those_of_calibrated_answers(predictions):
+    class Halved:
+        def apply(self, logits):
+            return logits / 2
+
+    scaled = dataclasses.replace(predictions, scalings={"label": Halved()})
+    halves = Predictions(predictions.dataset, (TASK,), {"label": predictions.logits["label"] / 2})
+    groupings = groupings_for((TASK,), {"letters": ["a", "b"]})
+    (found,), (expected,) = (score_all(p, (), groupings) for p in (scaled, halves))
+    assert found.cross_entropy == expected.cross_entropy
+    assert found.groups.cross_entropy == expected.groups.cross_entropy
+    assert found.cross_entropy != score(predictions, TASK).cross_entropy
 
 
 def test_the_best_classes_come_in_order(predictions):
@@ -111,10 +146,10 @@ def test_areas_of_classes_and_their_means_are_scikit_learns(predictions):
     precisions = [metrics.average_precision_score(labels == i, order[:, i]) for i in range(3)]
     for found, area, precision in zip(scores.classes, areas, precisions, strict=False):
         assert found.ranking.auc.value == pytest.approx(area, abs=1e-9)
-        assert found.ranking.average_precision == pytest.approx(precision, abs=1e-9)
+        assert found.ranking.average_precision.value == pytest.approx(precision, abs=1e-9)
     never = scores.classes[3].ranking
     assert np.isnan(
-        [never.auc.value, never.average_precision, never.sensitivities[0.9].value]
+        [never.auc.value, never.average_precision.value, never.sensitivities[0.9].value]
     ).all()
     assert scores.measures["auc"].value == pytest.approx(np.mean(areas), abs=1e-9)
     assert scores.measures["average_precision"].value == pytest.approx(
@@ -162,7 +197,7 @@ def test_groups_are_judged_by_the_sums_of_their_probabilities(predictions):
     groups = scores.groups
     assert groups.task.classes == ("letters", "c", "never")
     assert groups.accuracy.value == pytest.approx((sums.argmax(axis=1) == truth).mean())
-    assert groups.cross_entropy == pytest.approx(
+    assert groups.cross_entropy.value == pytest.approx(
         metrics.log_loss(truth, sums, labels=range(3)), rel=1e-5
     )
     np.testing.assert_array_equal(
@@ -219,6 +254,13 @@ def test_the_file_of_scores_says_what_the_scores_say(predictions, tmp_path):
     }  # fmt: skip
     for name, estimate in scores.measures.items():
         assert task["metrics"][name]["value"] == pytest.approx(estimate.value)
+    assert task["units"] == {"count": 90, "kind": "pictures"}
+    assert task["advice"] == scores.advice
+    for name, estimate in (("f1", scores.classes[0].f1), ("auc", scores.classes[0].ranking.auc)):
+        assert task["classes"]["a"][name] == {
+            "value": pytest.approx(estimate.value), "low": pytest.approx(estimate.interval[0]),
+            "high": pytest.approx(estimate.interval[1]),
+        }  # fmt: skip
     area = scores.classes[1].ranking.auc
     assert task["classes"]["b"]["auc"]["low"] == pytest.approx(area.interval[0])
     assert task["classes"]["never"]["recall"]["value"] is None
@@ -228,3 +270,49 @@ def test_the_file_of_scores_says_what_the_scores_say(predictions, tmp_path):
     groups = task["groups"]
     assert list(groups["classes"]) == ["letters", "c", "never"]
     assert groups["metrics"]["accuracy"]["value"] == pytest.approx(scores.groups.accuracy.value)
+
+
+def test_the_file_says_when_groups_are_the_witnesses(predictions, tmp_path):
+    names = [f"group {i // 3}" for i in range(90)]
+    dataset = predictions.dataset.with_column("group", names)
+    grouped = Predictions(dataset, (TASK,), predictions.logits)
+    scores = score_all(grouped, (), groupings_for((TASK,), {"letters": ["a", "b"]}))
+    write_scores(tmp_path / "scores.json", grouped, scores)
+    task = json.loads((tmp_path / "scores.json").read_text())["tasks"]["label"]
+    assert task["units"] == task["groups"]["units"] == {"count": 30, "kind": "groups"}
+    assert task["metrics"]["accuracy"]["trials"] == 90
+    assert task["metrics"]["accuracy"]["effective_trials"] <= 90
+    assert "90 pictures of 30 groups" in task["advice"]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_intervals_of_means_are_those_of_drawing_pictures_anew(predictions, grouped):
+    # The jackknife's and the bootstrap's lengths, of means over classes that are ranked.
+    groups = np.arange(90) // 3 if grouped else None
+    dataset = predictions.dataset
+    if grouped:
+        dataset = dataset.with_column("group", [str(group) for group in groups])
+    scores = score(Predictions(dataset, (TASK,), predictions.logits), TASK)
+    labels, logits = predictions.dataset.labels(TASK), predictions.logits["label"]
+
+    def statistic(weights):
+        return np.array([
+            [np.mean([of(labels == i, shares[:, i], sample_weight=row) for i in range(3)])
+             for of in (metrics.roc_auc_score, metrics.average_precision_score)]
+            for row in weights
+        ])  # fmt: skip
+
+    shares = special.softmax(logits.astype(float), axis=1)
+    low, high = Resampling(90, units=groups, draws=300).interval(statistic)
+    for i, name in enumerate(("auc", "average_precision")):
+        ends = scores.measures[name].interval
+        assert ends[1] - ends[0] == pytest.approx(high[i] - low[i], rel=0.25)
+        assert ends == pytest.approx((low[i], high[i]), abs=0.04)
+
+
+def test_one_picture_gives_numbers_and_no_warning(predictions):
+    scores = score(predictions.take([0]), TASK)
+    assert scores.accuracy.trials == 1
+    assert np.isnan(scores.cross_entropy.interval).all()
+    assert np.isfinite(scores.cross_entropy.value)
+    assert "1 picture," in scores.advice

@@ -1,0 +1,1 @@
+"""Scores of the answers, each with its interval."""
