@@ -27,6 +27,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from claims import record
 
 from hornbeam.data.pixels.images import EXTENSIONS
 
@@ -226,6 +227,12 @@ def main() -> None:
             found, groups = results[tool, which]
             cells.append(str(hits(kind, of_kind, found, groups, name)))
         print(f"| {kind} | {' | '.join(cells)} |")
+        if len(tools) == 2 and all(cell.isdecimal() for cell in cells):
+            mine, theirs = map(int, cells)
+            told = f"{mine} of {len(of_kind)}"
+            record(
+                __file__, f"found: {kind}", "cleanvision", [mine / max(1, theirs)], measured=told
+            )
     print("\n| named in the clean original | " + " | ".join(tools) + " |")
     print("|---|" + "---:|" * len(tools))
     for kind, peer_name in _NAMES.items():
@@ -240,6 +247,11 @@ def main() -> None:
     for which in ("planted", "clean"):
         cells = [f"{statistics.median(times[t, which]):.1f}" for t in tools]
         print(f"| {which} | {' | '.join(cells)} |")
+        if len(tools) == 2:
+            pairs = zip(*(times[t, which] for t in tools), strict=True)
+            ratios = [theirs / mine for mine, theirs in pairs]
+            told = f"{cells[0]} s"
+            record(__file__, f"check, {which} pictures", "cleanvision", ratios, measured=told)
 
 
 if __name__ == "__main__":

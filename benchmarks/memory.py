@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from claims import record
+
 CASES = (("mobilenet_v2", 224, True), ("compact", 64, False))
 STEPS = 12
 
@@ -29,7 +31,7 @@ def measure(name: str, side: int, frozen: bool, keep: bool) -> tuple[float, floa
     import numpy as np
 
     from hornbeam.config import TrainOptions
-    from hornbeam.data.dataset import Task
+    from hornbeam.data.tasks import Task
     from hornbeam.models.classifier import build_classifier, freeze_backbone
     from hornbeam.models.zoo import ZOO
     from hornbeam.training.fit import compile_classifier
@@ -77,6 +79,9 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, env=environment)
                 results.append(json.loads(done.stdout.splitlines()[-1]))
         ratios = [a[0] / b[0] for a, b in zip(found[False], found[True], strict=True)]
+        what = f"a training step, {name} at {side}{', frozen' * frozen}"
+        told = f"{1e3 * statistics.median(r[0] for r in found[True]):.0f} ms"
+        record(__file__, what, "Keras as it comes", ratios, measured=told)
         for keep, results in found.items():
             times = [1e3 * r[0] for r in results]
             ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from claims import record
+
 COMMANDS = {
     "python -c pass (the floor)": [sys.executable, "-c", "pass"],
     "import hornbeam": [sys.executable, "-c", "import hornbeam"],
@@ -47,6 +49,14 @@ def main() -> None:
         print(
             f"| {name} | {median:.3f} | {min(values):.3f} | {max(values):.3f} | {median / floor:.1f} |"
         )
+    for name, limit in (("hornbeam --help", 0.5), ("import hornbeam", None)):
+        ours, peer = times[name], times["import keras (peer)"]
+        told = f"{statistics.median(ours):.3f} s"
+        ratios = [b / a for a, b in zip(ours, peer, strict=True)]
+        record(__file__, f"`{name}`", "`import keras`", ratios, measured=told)
+        if limit:
+            ratios = [limit / each for each in ours]
+            record(__file__, f"`{name}`", f"limit: {limit} s", ratios, goal=1, measured=told)
 
 
 if __name__ == "__main__":
