@@ -19,10 +19,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import numpy as np
 import pytest
 from command_line import Finished, run_here, run_outside, without_noise
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from zygote import Zygote
 
 from hornbeam.data.sample import draw_sample
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -118,6 +125,21 @@ def pretrained() -> Path:
     if not path.is_dir():
         pytest.skip("pretrained weights are not at hand (shared/pretrained)")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A page of Chromium without a window; see tests/browser.py."""
+    from browser import Browser, find_chromium
+
+    program = find_chromium()
+    if program is None:
+        missing = "Chromium is not at hand (apt-get install chromium)"
+        assert not os.environ.get("HORNBEAM_TESTS_NEED_CHROMIUM"), missing
+        pytest.skip(missing)
+    page = Browser(program)
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

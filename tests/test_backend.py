@@ -79,3 +79,36 @@ for _ in range(5): np.ones(50 << 20, np.uint8)
 print(faults() - before)
 """
     assert int(answers(code)[0]) < 5 * (50 << 20) / 4096 / 10
+
+
+def test_tensorflow_begins_without_a_word():
+    import os
+
+    # As a user has it: nothing says how much TensorFlow may tell.
+    bare = {
+        k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
+    }
+    code = (
+        "from hornbeam import backend; backend.select_backend('tensorflow'); import tensorflow as tf; "
+        "print(tf.constant(2) + 3, tf.__spec__.name); import os; os.write(2, b'heard')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert (done.stderr, done.stdout.split()[-1]) == ("heard", "tensorflow")
+
+
+def test_what_a_silent_import_wrote_is_shown_if_it_fails(tmp_path):
+    (tmp_path / "broken.py").write_text("import os\nos.write(2, b'no such library')\n1 / 0\n")
+    code = (
+        "import sys; from hornbeam.backend import _Silently; sys.meta_path.insert(0, _Silently('broken'))"
+        f"; sys.path.insert(0, {str(tmp_path)!r}); import broken"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stderr.startswith("no such library")
+    assert "ZeroDivisionError" in done.stderr

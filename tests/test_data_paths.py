@@ -49,7 +49,7 @@ def write_csv(path, header, rows):
 
 
 def answers(run):
-    """Return the rows of a run's predictions by the name of the picture's file."""
+    """Return the rows of predictions, of a run or of other pictures, by the name of the picture's file."""
     table = pq.read_table(run / "predictions.parquet").to_pylist()
     return {row["path"].rsplit("/", 1)[-1]: row for row in table}
 
@@ -162,12 +162,11 @@ def test_multi_label_answers_are_probabilities_of_their_own_the_most_probable_fi
 def test_evaluate_finds_the_label_columns_and_the_separator_by_itself(two_tasks, marked, tmp_path):
     run, _ = two_tasks
     well("evaluate", run, marked / "m.csv", "--tta", 2)
-    assert len(answers(run)) == 36
+    assert len(answers(run / "evaluations" / "m")) == 36
     write_csv(tmp_path / "m.csv", ["path", "tags"], [("a.png", "red")])
     done = here("evaluate", run, tmp_path / "m.csv")
     assert done.code == 2
     assert "m.csv has no column 'shape', which the model tells" in done.sentence
-    well("evaluate", run)
 
 
 def test_each_task_is_exported_with_its_own_kind_of_probability(two_tasks, tmp_path):
@@ -189,7 +188,7 @@ def test_each_task_is_exported_with_its_own_kind_of_probability(two_tasks, tmp_p
             wanted = expected[f"{task}_probabilities"].to_pylist()[: len(pictures)]
             np.testing.assert_allclose(found[task], wanted, atol=1e-4)
     bundle = json.loads((tmp_path / "out" / "bundle.json").read_text())
-    assert bundle["activations"] == {"tags": "sigmoid", "shape": "softmax"}
+    assert {t["name"]: t["multi_label"] for t in bundle["tasks"]} == {"tags": True, "shape": False}
 
 
 def test_json_with_a_labels_file_background_grey_pictures_and_bars(shapes, listed, tmp_path):
@@ -218,8 +217,9 @@ def test_json_with_a_labels_file_background_grey_pictures_and_bars(shapes, liste
     kept = again[asked["path"].rsplit("/", 1)[-1]]["label_probabilities"]
     np.testing.assert_allclose(asked["label_1_probability"], max(kept), atol=1e-5)
     well("export", run, "--out", tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "bundle.json").read_text())["input"]
-    assert (told["shape"], told["color"]) == ([None, 32, 40, 1], "grey")
+    bundle = json.loads((tmp_path / "out" / "bundle.json").read_text())
+    told = bundle["how_to_ask"]
+    assert (bundle["image_size"], told["pixels"]) == ([32, 40, 1], "uint8 [batch, 32, 40, 1], grey")
     assert "bars" in told["resize"]
 
 
@@ -309,8 +309,7 @@ def test_a_recipe_with_its_own_examples_goes_the_whole_way_in_processes(hornbeam
     other = pq.read_table(run / "predictions.parquet")["side_logits"].to_pylist()
     assert not np.allclose(other, [row["side_logits"] for row in noted], atol=1e-3)
     well("export", run, "--out", tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "bundle.json").read_text())["input"]
-    assert told["preprocess"].endswith("recipe.py")
+    assert json.loads((tmp_path / "out" / "bundle.json").read_text())["preprocess"] == "recipe.py"
 
 
 def test_a_recipe_names_files_below_data_and_its_faults_are_sentences(shapes, tmp_path):
@@ -334,7 +333,7 @@ def test_a_recipe_names_files_below_data_and_its_faults_are_sentences(shapes, tm
     assert len(table["path"]) == 72
     assert {path.split("/")[0] for path in table["path"]} == set(table["label"])
     well("evaluate", run, shapes)
-    assert len(answers(run)) == 72
+    assert len(answers(run / "evaluations" / shapes.name)) == 72
 
 
 def test_shards_answer_as_the_folder_did_and_repeat_their_run(shapes, tmp_path, monkeypatch):
@@ -349,7 +348,9 @@ def test_shards_answer_as_the_folder_did_and_repeat_their_run(shapes, tmp_path, 
         n: row["label"] for n, row in answers(tmp_path / "folder").items()
     }
     well("evaluate", run, shapes)
-    for name, row in answers(run).items():
+    again = answers(run / "evaluations" / shapes.name)
+    assert set(noted) < set(again)
+    for name, row in again.items():
         if name in noted:
             np.testing.assert_allclose(row["label_logits"], noted[name]["label_logits"], atol=1e-5)
     well("predict", run, shapes / "star")
@@ -387,7 +388,7 @@ def test_the_records_of_others_are_trained_on_by_a_pattern(shapes, tmp_path, mon
     assert "48 train, 24 validation pictures" in out
     noted = answers(run)
     well("evaluate", run, shapes)
-    again = answers(run)
+    again = answers(run / "evaluations" / shapes.name)
     for name, row in noted.items():
         assert row["label"] == again[name]["label"]
         np.testing.assert_allclose(row["label_logits"], again[name]["label_logits"], atol=1e-5)

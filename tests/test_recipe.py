@@ -9,8 +9,8 @@ import pytest
 
 from hornbeam.config import TableOptions, TrainOptions
 from hornbeam.data import sources
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
+from hornbeam.data.tasks import Task
 from hornbeam.models.classifier import adapt_user_model
 from hornbeam.models.side_features import SideFeatures
 from hornbeam.recipe import FUNCTIONS, Recipe

@@ -8,7 +8,14 @@ import time
 
 import pytest
 
-from hornbeam.storage import new_directory, point_link, replacing, write_bytes, write_text
+from hornbeam.storage import (
+    new_directory,
+    point_link,
+    replacing,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path):
@@ -58,11 +65,24 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
         "import itertools; from pathlib import Path; from hornbeam.storage import write_bytes\n"
         f"for i in itertools.count(): write_bytes(Path({str(path)!r}), str(i % 10).encode() * 300_000)"
     )
-    for delay in (0.15, 0.2, 0.25, 0.3):
+    for delay in (0, 0.01, 0.03, 0.1):
+        first = path.stat().st_ino
         process = subprocess.Popen([sys.executable, "-c", code])
+        end = time.monotonic() + 60
+        while path.stat().st_ino == first:  # until it writes
+            assert time.monotonic() < end
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
         content = path.read_bytes()
         assert len(content) == 300_000
         assert len(set(content)) == 1
+
+
+def test_what_json_does_not_know_is_written_for_python_alone(tmp_path):
+    path = tmp_path / "f.json"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("inf")})
+    assert not path.exists()
+    write_json(path, {"a": float("inf")}, infinite=True)
+    assert "Infinity" in path.read_text()

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
+from hornbeam.data.tasks import Task
 from hornbeam.runs import Run
 
 HELD_OUT = 13
@@ -25,9 +25,10 @@ def read_csv(path):
 def test_a_run_holds_everything_about_the_training(trained, shapes):
     names = {p.name for p in trained.iterdir()}
     assert names == {
-        "checkpoints", "classes.txt", "config.yaml", "dataset.json", "dataset.parquet",
-        "environment.json", "log.jsonl", "metrics.csv", "model.keras", "predictions.parquet",
-        "report.html", "scores.json", "tensorboard",
+        "calibration.json", "checkpoints", "classes.txt", "config.yaml", "dataset.json",
+        "dataset.parquet", "environment.json", "explanations.npz", "log.jsonl", "metrics.csv",
+        "model.keras", "predictions.parquet", "report.html", "scores.json", "tensorboard",
+        "unknown.npz",
     }  # fmt: skip
     assert (trained / "classes.txt").read_text().split() == sorted(p.name for p in shapes.iterdir())
     summary = json.loads((trained / "dataset.json").read_text())
@@ -42,7 +43,7 @@ def test_a_run_holds_everything_about_the_training(trained, shapes):
     ]
     # A thread tells of checkpoints, when they are on the disk.
     assert [event for event in events if event != "checkpoint"] == [
-        "start", "validation", "validation", "end",
+        "start", "validation", "validation", "evaluation", "end",
     ]  # fmt: skip
     assert events.count("checkpoint") == 2
 
@@ -231,13 +232,16 @@ def test_evaluate_reads_the_held_out_or_another_folder(hornbeam_here, trained, s
     done = hornbeam_here("evaluate", trained)
     assert done.code == 0, done.err
     assert f"With {HELD_OUT} pictures, the true accuracy lies between" in done.out
+    own = {name: (trained / name).read_bytes() for name in ("predictions.parquet", "scores.json")}
     done = hornbeam_here("evaluate", trained, shapes)
     assert "With 72 pictures" in done.out
+    assert {name: (trained / name).read_bytes() for name in own} == own
+    assert pq.read_table(trained / "evaluations/shapes/predictions.parquet").num_rows == 72
+    assert (trained / "evaluations/shapes/report.html").is_file()
     done = hornbeam_here("evaluate", trained, folders({"starr/1.jpg": 1}))
     assert done.code == 1
     assert "class 'starr' that the model does not know" in done.sentence
     assert "Did you mean 'star'?" in done.sentence
-    assert hornbeam_here("evaluate", trained).code == 0  # put its own predictions back
 
 
 def test_evaluate_prefers_the_test_pictures(hornbeam_here, shapes, tmp_path):
@@ -252,11 +256,17 @@ def test_evaluate_prefers_the_test_pictures(hornbeam_here, shapes, tmp_path):
         ).code
         == 0
     )
+    judged = pq.read_table(run / "predictions.parquet")["split"].to_pylist()
+    assert set(judged) == {"validation"}
     hornbeam_here("evaluate", run)
-    assert set(pq.read_table(run / "predictions.parquet")["split"].to_pylist()) == {"test"}
-    done = hornbeam_here("evaluate", run, "--split", "validation")
+    assert json.loads((run / "scores.json").read_text())["splits"] == ["test"]
+    both = pq.read_table(run / "predictions.parquet")["split"].to_pylist()
+    assert both == judged + ["test"] * 72  # what was judged before is kept
+    done = hornbeam_here("evaluate", run, "--split", "validation", "--out", tmp_path / "else")
     assert done.code == 0
-    assert set(pq.read_table(run / "predictions.parquet")["split"].to_pylist()) == {"validation"}
+    there = pq.read_table(tmp_path / "else" / "predictions.parquet")["split"].to_pylist()
+    assert there == judged
+    assert json.loads((run / "scores.json").read_text())["splits"] == ["test"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
@@ -282,6 +292,8 @@ def test_predictions_go_to_a_file(hornbeam_here, trained, shapes, folders, tmp_p
         "label_1_probability",
         "label_2",
         "label_2_probability",
+        "unknown",
+        "unknown_score",
         "error",
     ]
     assert "not a picture" in rows[-1]["error"]
@@ -304,7 +316,7 @@ def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(
     assert done.code == 0, done.err
     bundle = json.loads((out / "bundle.json").read_text())
     run = Run.open(trained)
-    assert bundle["tasks"] == {"label": list(run.tasks()[0].classes)}
+    assert bundle["tasks"][0]["classes"] == list(run.tasks()[0].classes)
     loader = Loader(
         run.dataset().only("validation"), batch_size=HELD_OUT, image_size=run.image_size()
     )
@@ -316,31 +328,9 @@ def test_exports_answer_as_the_model_did_and_are_not_replaced_unasked(
         answers = model.predict_on_batch(loader.batch(0).images)
         found = answers["label"] if isinstance(answers, dict) else answers
         np.testing.assert_allclose(np.asarray(found).reshape(HELD_OUT, 6), expected, atol=1e-4)
-    done = hornbeam_here("export", trained, "--out", out)
+    done = hornbeam_here("export", trained, "--format", "keras", "--out", out)
     assert done.code == 2
     assert "--overwrite" in done.sentence
-
-
-def test_an_artifact_that_answers_otherwise_is_refused_with_code_3(trained, tmp_path, monkeypatch):
-    from hornbeam.deployment import export as exporting
-    from hornbeam.errors import ContractError
-
-    run = Run.open(trained)
-    loader = Loader(run.dataset(), batch_size=8, image_size=run.image_size())
-
-    def load_damaged(path):
-        model = keras.saving.load_model(path, compile=False)
-        model.set_weights([w + 0.05 for w in model.get_weights()])
-        return model
-
-    monkeypatch.setitem(exporting._LOADERS, "keras", load_damaged)
-    with pytest.raises(ContractError, match="differ from the model's") as error:
-        exporting.export(
-            run.load_model(), run.tasks(), ["keras"], tmp_path, loader.batch(0).images, False,
-            resize_mode="crop",
-        )  # fmt: skip
-    assert error.value.exit_code == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["model.keras.failed"]
 
 
 @pytest.mark.parametrize(
@@ -381,9 +371,9 @@ def test_ctrl_c_leaves_with_130(shapes, tmp_path):
             break
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 100  # and not after 500 epochs
     assert "Traceback" not in err
     assert (tmp_path / "run" / "checkpoints" / "best" / "model.weights.h5").is_file()
 

@@ -104,8 +104,8 @@ def test_evaluate_finds_the_columns_of_the_run(hornbeam_here, both, noise, tmp_p
     other = write(tmp_path / "other.csv", moved)
     done = hornbeam_here("evaluate", both, other, "--allow-outside", "--tta", 3)
     assert done.code == 0, done.err
-    assert accuracy(both) >= 0.9
-    assert pq.read_table(both / "predictions.parquet").num_rows == COUNT
+    assert accuracy(both / "evaluations" / "other") >= 0.9
+    assert pq.read_table(both / "evaluations/other/predictions.parquet").num_rows == COUNT
     done = hornbeam_here("evaluate", both)
     assert done.code == 0, done.err
     assert accuracy(both) >= 0.9
@@ -148,8 +148,8 @@ def test_exports_take_the_raw_columns_too(hornbeam_here, both, noise, tmp_path):
     done = hornbeam_here("export", both, "--format", "keras,h5", "--out", tmp_path)
     assert done.code == 0, done.err
     bundle = json.loads((tmp_path / "bundle.json").read_text())
-    assert bundle["features"]["columns"] == ["weight", "age"]
-    assert bundle["features"]["shape"] == [None, 2]
+    assert bundle["features"] == ["weight", "age"]
+    assert bundle["artifacts"]["keras"]["inputs"]["features"]["shape"] == [None, 2]
     pixels = np.zeros((2, SIZE, SIZE, 3), np.uint8) + 128
     raw = np.float32([[2000, 70], [2100, 30]])
     for name in ("model.keras", "model.h5"):

@@ -72,7 +72,7 @@ class Zygote:
         self._process.stdout.close()
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=300.0):
     """Wait until something is true; return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -95,8 +95,9 @@ def _child(request) -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     sys.argv = ["hornbeam", *request["words"]]
     from hornbeam.cli import main
+    from hornbeam.world.world import end
 
-    code = main(request["words"])
+    code = end(main(request["words"]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -16,8 +16,10 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.mixing import Mixing, neutral
 from hornbeam.errors import ConfigError
+from hornbeam.models.restoring.readers import require_there
 from hornbeam.models.zoo import Architecture, find_architecture
 from hornbeam.recipe import Recipe
+from hornbeam.world.world import World
 
 if TYPE_CHECKING:
     import keras
@@ -28,11 +30,21 @@ _DEFAULT_SIZE = 224
 """Side of the pictures for a recipe's model, which has no size of its own."""
 
 
-def begin(options: Training) -> tuple[Training, Architecture | None, Recipe]:
-    """Resolve the options, choose the backend, and load the recipe; see which network it will be."""
+def begin(
+    options: Training, *, restores: bool = True
+) -> tuple[Training, Architecture | None, Recipe]:
+    """Resolve the options, choose the backend, and load the recipe; see which network it will be.
+
+    Args:
+        options: as they were given.
+        restores: whether the weights are read here: of several processes the first one does that, and
+            who only asks for a schedule needs no file.
+    """
     chosen = options.model
     options = options.resolved()
     architecture = find_architecture(options.model) if options.model else None
+    if restores and options.weights not in ("none", "imagenet") and not options.resume:
+        require_there(Path(options.weights))  # before Keras is loaded, which takes seconds
     backend.select_backend(options.backend)
     if options.deterministic:
         backend.be_deterministic()
@@ -209,7 +221,8 @@ def train_head(
     options: TrainOptions,
     dataset: Dataset,
     recipe: Recipe,
-) -> tuple[dict[str, float], float]:
+    world: World | None = None,
+) -> tuple[dict[str, float], float] | None:
     """Train the head of a classifier on what its backbone gives for each picture."""
     from hornbeam.training import head
     from hornbeam.training.objective import class_factors
@@ -223,6 +236,7 @@ def train_head(
         own_loss=recipe.make("loss") is not None,
         recipe=recipe.path.read_text(encoding="utf-8") if recipe.path else "",
         threads=options.threads or backend.cores(),
+        world=world,
     )  # fmt: skip
 
 

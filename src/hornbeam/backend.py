@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hornbeam.errors import ConfigError
@@ -51,9 +56,54 @@ def select_backend(choice: str) -> str:
     if name == "tensorflow":
         keep_freed_memory()
     os.environ["KERAS_BACKEND"] = name
+    talks = "TF_CPP_MIN_LOG_LEVEL" in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if name == "tensorflow" and not talks:
+        sys.meta_path.insert(0, _Silently(name))
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     return name
+
+
+class _Silently(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a module whose C++ writes to stderr before it has read how much it may, whenever it is
+    imported.
+
+    TensorFlow 2.21 begins with four lines about oneDNN, of which two are called a WARNING. What it wrote
+    is shown if it cannot be imported.
+    """  # noqa: D205 - one sentence
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != self._module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # From here on nobody need know of us.
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        with tempfile.TemporaryFile() as kept:
+            os.dup2(kept.fileno(), 2)
+            try:
+                self._loader.exec_module(module)
+            except BaseException:
+                kept.seek(0)
+                os.write(stderr, kept.read())
+                raise
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
 
 
 def running() -> str:
@@ -171,6 +221,14 @@ def compiles_with_xla() -> bool | str:
 
     on_cpu = keras.config.backend() == "tensorflow" and device_kind() == "cpu"
     return False if on_cpu else "auto"
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS tells bytes, Linux KiB
 
 
 def keep_freed_memory() -> bool:

@@ -8,22 +8,58 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic.fields import FieldInfo
 
 from hornbeam.config import COMMANDS
+from hornbeam.config.elsewhere import called_here
 from hornbeam.errors import ConfigError, HornbeamError, did_you_mean
-from hornbeam.options import Options, choices_of, flag, read_config_file
+from hornbeam.options import Options, choices_of, flag, read_config_file, shown_default
+from hornbeam.workflow.termination import terminable
 
 _SECTIONS = ("arguments", "search", "output", "run", "data", "split", "shards", "duplicates",
              "limits", "network", "training", "validation", "checkpoints", "learning rate",
-             "optimizer", "loss", "metrics", "following", "pictures", "augmentation",
-             "machine")  # fmt: skip
+             "optimizer", "loss", "metrics", "trust", "following", "pictures", "augmentation",
+             "contract", "quantisation", "server",
+             "access", "batches", "cluster", "machine")  # fmt: skip
 """Headings of `--help`, in their order."""
 
+_FUNCTIONS = {
+    "sample": "draw_sample",
+    "check": "check",
+    "split": "split",
+    "prepare": "prepare",
+    "augment-preview": "preview_augmentation",
+    "train": "train",
+    "schedule": "show_schedule",
+    "find-lr": "find_learning_rate",
+    "search": "search",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "watch": "watch",
+    "report": "report",
+    "predict": "predict",
+    "labels": "review_labels",
+    "export": "export",
+    "serve": "serve",
+    "benchmark": "benchmark",
+    "inspect": "inspect",
+    "models": "list_models",
+    "cluster check": "check_hosts",
+    "cluster send": "send_data",
+    "cluster sbatch": "submit_to_slurm",
+    "cluster sbatch-search": "submit_search_to_slurm",
+    "cluster manifest": "write_manifest",
+    "cluster up": "bring_cluster_up",
+    "cluster status": "show_clusters",
+    "cluster down": "take_cluster_down",
+}
+"""By command, the function of `workflow`."""
+
+_SWITCHES = "; a switch has no value: --NAME turns it on, --no-NAME off"
 _EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."
 
 
@@ -31,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words)
+        with terminable():
+            return _run(words)
     except HornbeamError as error:
         print(f"hornbeam: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
@@ -57,32 +94,22 @@ def _run(words: list[str]) -> int:
         print(f"hornbeam {__version__}")
         return 0
     name = words[0]
+    group = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    if group:
+        if words[1:2] in ([], ["-h"], ["--help"], ["help"]):
+            print(_overview(group))
+            return 0 if words[1:] else 2
+        name = f"{name} {words.pop(1)}"
     if name not in COMMANDS:
+        known = group or COMMANDS
         raise ConfigError(
-            f"There is no command '{name}'.{did_you_mean(name, COMMANDS)} "
-            f"The commands are {', '.join(COMMANDS)}."
+            f"There is no command '{name}'.{did_you_mean(name, known)} "
+            f"The commands are {', '.join(known)}."
         )
     options = parse(name, words[1:])
     from hornbeam import workflow
 
-    functions = {
-        "sample": workflow.draw_sample,
-        "check": workflow.check,
-        "split": workflow.split,
-        "prepare": workflow.prepare,
-        "augment-preview": workflow.preview_augmentation,
-        "train": workflow.train,
-        "schedule": workflow.show_schedule,
-        "find-lr": workflow.find_learning_rate,
-        "search": workflow.search,
-        "evaluate": workflow.evaluate,
-        "watch": workflow.watch,
-        "predict": workflow.predict,
-        "export": workflow.export,
-        "inspect": workflow.inspect,
-        "models": workflow.list_models,
-    }
-    code = functions[name](options)  # type: ignore[operator]
+    code = getattr(workflow, _FUNCTIONS[name])(options)
     return code if isinstance(code, int) else 0
 
 
@@ -95,12 +122,29 @@ def parse(command: str, words: Sequence[str]) -> Options:
     kind = COMMANDS[command]
     parser = build_parser(command)
     known = [name for action in parser._actions for name in action.option_strings]
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        if before.startswith("-"):  # its value, perhaps: --grid model=compact
+            continue
+        if equals and f"--{name}".replace("_", "-") in known and not Path(word).exists():
+            raise ConfigError(f"hornbeam {command}: '{word}' should be --{name} {value}.")
     # Intermixed, because options may stand between DATA and OUT.
     values = vars(parser.parse_intermixed_args([_dashed(word, known) for word in words]))
-    values = {name: value for name, value in values.items() if value is not None}
+    values = {
+        name: _as_chosen(value, choices_of(kind.model_fields[name].annotation))
+        for name, value in values.items()
+        if value is not None
+    }
     if "config" in values:
         values = read_config_file(Path(values["config"]), kind) | values
     return kind(**values)
+
+
+def _as_chosen(value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `adamw` of `AdamW`, where the one is a choice and the other is not."""
+    if isinstance(value, str) and value not in choices and value.lower() in choices:
+        return value.lower()
+    return value
 
 
 def build_parser(command: str) -> argparse.ArgumentParser:
@@ -141,6 +185,11 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         else:
             action = {"metavar": _metavar(name, field)}
         sections[section].add_argument(*names, dest=name, help=_help(field), **action)
+        for switch, value in extra["switches"].items():
+            sections[section].add_argument(
+                switch, dest=name, action="store_const", const=value,
+                help=f"the same as {flag(name)} {value}",
+            )  # fmt: skip
         if extra["seconds"]:
             sections[section].add_argument(
                 *extra["seconds"], dest=name, metavar="SECONDS", type=_seconds,
@@ -174,10 +223,11 @@ class _Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         first = unknown.split()[0].split("=")[0]
         if not first.startswith("-"):
-            raise ConfigError(f"{self.prog}: '{first}' is one argument too many.")
+            hint = _SWITCHES if first.lower() in ("true", "false") else ""
+            raise ConfigError(f"{self.prog}: '{first}' is one argument too many{hint}.")
+        hint = called_here(first, known) or did_you_mean(first, known)
         raise ConfigError(
-            f"{self.prog} has no option {first}.{did_you_mean(first, known)} "
-            f"`{self.prog} --help` lists all."
+            f"{self.prog} has no option {first}.{hint} `{self.prog} --help` lists all."
         )
 
 
@@ -244,21 +294,14 @@ def _metavar(name: str, field: FieldInfo) -> str:
 
 def _help(field: FieldInfo) -> str:
     text = str(field.description).replace("%", "%%")
-    default = field.default
-    if default is None or field.is_required() or default is False or default == ():
-        return text
-    shown = default
-    if isinstance(default, tuple):
-        between = "x" if isinstance(default[0], int) else ","
-        shown = between.join(map(str, default))
-    return f"{text} (default: {shown})"
+    shown = shown_default(field).replace("%", "%%")
+    return f"{text} (default: {shown})" if shown else text
 
 
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
+def _overview(names: Collection[str] = COMMANDS.keys()) -> str:
+    width = max(map(len, names))
     lines = [
-        f"  {name:{width}}  {' '.join((kind.__doc__ or '').split())}"
-        for name, kind in COMMANDS.items()
+        f"  {name:{width}}  {' '.join((COMMANDS[name].__doc__ or '').split())}" for name in names
     ]
     return "\n".join([
         "Hornbeam: from folders of pictures to a trained, checked, deployable classifier.", "",

@@ -22,18 +22,33 @@ class Advance(Protocol):
         """Report `count` more done, and what to show beside the bar."""
 
 
+_speaks = True
+
+
+def be_silent() -> None:
+    """Print nothing from now on: another process of the same training does."""
+    global _speaks
+    _speaks = False
+
+
 def say(line: str) -> None:
     """Print one line."""
-    _console().print(line, markup=False, highlight=False, soft_wrap=True)
+    if _speaks:
+        _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(line: str) -> None:
     """Print one line to stderr, marked as a warning."""
-    _console(stderr=True).print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    if _speaks:
+        _console(stderr=True).print(
+            f"warning: {line}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """Print a table; the first `left` columns are text, the others numbers, set to the right."""
+    if not _speaks:
+        return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -90,7 +105,7 @@ def _ignore(count: int, text: str = "") -> None:
 
 def is_terminal() -> bool:
     """Whether a person watches: stdout is a terminal."""
-    return sys.stdout.isatty()
+    return _speaks and sys.stdout.isatty()
 
 
 def _console(stderr: bool = False) -> Console:

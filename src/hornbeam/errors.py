@@ -3,10 +3,14 @@
 HornbeamError            1   something failed
 ├── ConfigError          2   an option, a configuration file or a recipe is wrong
 ├── DataError            1   pictures, labels or folders are not what they should be
+├── ResourceError        1   the system has no more files or memory to give
 ├── ModelError           1   a network or its weights cannot be used
 ├── RunError             1   a run directory lacks something or is damaged
 ├── TrainingError        1   a training cannot go on: its loss is no number
 ├── InterruptionError    130, 143   Ctrl-C or SIGTERM ended a training, after saving
+├── LostPeerError        4   another process of the same training was lost
+├── ClusterError         1   a host is not ready, or a worker was lost for good
+├── BundleError          1   a bundle lacks something or is damaged
 └── ContractError        3   an exported artifact does not answer as the model did
 
 A message is one sentence or two: what is wrong, where, and what to do.
@@ -34,6 +38,10 @@ class DataError(HornbeamError):
     """Pictures, labels or folders are not what they should be."""
 
 
+class ResourceError(HornbeamError):
+    """The system has no more files or memory to give, which is no fault of a picture."""
+
+
 class ModelError(HornbeamError):
     """A network or its weights cannot be used."""
 
@@ -52,6 +60,20 @@ class InterruptionError(HornbeamError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class ClusterError(HornbeamError):
+    """A host is not ready, or a worker was lost for good."""
+
+
+class LostPeerError(HornbeamError):
+    """Another process of the same training was lost, or did not come."""
+
+    exit_code = 4
+
+
+class BundleError(HornbeamError):
+    """A bundle lacks something, is damaged, or needs what is not installed."""
 
 
 class ContractError(HornbeamError):

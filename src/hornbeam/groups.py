@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ def read_groups(value: Any) -> Groups | None:
     """
     if value is None:
         return None
-    if isinstance(value, (str, Path)):
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            value = json.loads(value)  # as workers on other machines are told them
+        except (ValueError, RecursionError):
+            raise ValueError("should be a file of YAML, or its content as JSON") from None
+    elif isinstance(value, (str, Path)):
         value = _read_yaml(Path(value))
     if not isinstance(value, Mapping) or not value:
         raise ValueError("should be a file of lines such as 'animal: [cat, dog]'")
@@ -128,7 +134,7 @@ def _read_yaml(path: Path) -> Any:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError("should be a text file in UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the date 2001-13-45, [[[[…
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise ValueError(f"should be a file of YAML; there is a mistake{line}") from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field
+from pydantic.fields import FieldInfo
 
 from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError, did_you_mean
@@ -22,6 +23,7 @@ def option(
     section: str,
     names: Sequence[str] = (),
     seconds: Sequence[str] = (),
+    switches: Mapping[str, str] | None = None,
     metavar: str = "",
     **bounds: Any,
 ) -> Any:
@@ -33,11 +35,13 @@ def option(
         section: the heading of `--help` that it stands under.
         names: further names on the command line, those of older projects and of other tools.
         seconds: names under which a `Rhythm` is a plain number of seconds.
+        switches: names without a value, and the value that each stands for.
         metavar: what `--help` calls its value; else what its type suggests.
         **bounds: `ge`, `gt`, `le`, `lt` as in pydantic.
     """
     extra: dict[str, Any] = {
         "section": section, "names": list(names), "seconds": list(seconds), "metavar": metavar,
+        "switches": dict(switches or {}),
     }  # fmt: skip
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
@@ -57,7 +61,7 @@ def _parse_image_size(value: Any) -> Any:
     if isinstance(value, int):
         return (value, value, 3)
     if isinstance(value, str):
-        sides = value.lower().replace("x", ",").split(",")
+        sides = value.strip("[]() ").lower().replace("x", ",").split(",")
         if not (1 <= len(sides) <= 3 and all(side.strip().isdecimal() for side in sides)):
             raise ValueError("should be a number of pixels, HEIGHTxWIDTH, or HEIGHTxWIDTHxCHANNELS")
         value = tuple(int(side) for side in sides)
@@ -144,9 +148,17 @@ def _parse_subset(value: Any) -> Any:
     """Return `0.1` as a share, `100` as a number of pictures."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value
     return int(number) if number.is_integer() else number
+
+
+def _parse_count(value: Any) -> Any:
+    """Return `1e6` as the whole number that it is."""
+    try:
+        return int(float(value)) if isinstance(value, str) and "e" in value.lower() else value
+    except (ValueError, OverflowError):
+        return value
 
 
 def parse_scalar(text: Any) -> Any:
@@ -157,10 +169,10 @@ def parse_scalar(text: Any) -> Any:
         return text
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+e[-+]?\d+", value, re.IGNORECASE):
+            return float(value)
+    except (yaml.YAMLError, ValueError, RecursionError):  # 2001-13-45, 1.2.3e4, [[[[…
         return text
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+e[-+]?\d+", value, re.IGNORECASE):
-        return float(value)
     return value if isinstance(value, (bool, int, float, str)) or value is None else text
 
 
@@ -206,7 +218,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Ratios = Annotated[tuple[Share, Share, Share], BeforeValidator(_parse_ratios)]
 Rhythm = Annotated[str, BeforeValidator(_parse_rhythm)]
 Time = Annotated[str, BeforeValidator(_parse_time)]
-Count = Annotated[int, BeforeValidator(lambda v: int(float(v)) if "e" in str(v).lower() else v)]
+Count = Annotated[int, BeforeValidator(_parse_count)]
 Subset = Annotated[float, BeforeValidator(_parse_subset)]
 Data = Annotated[str, BeforeValidator(_parse_location)]
 Scalar = bool | int | float | str | None
@@ -217,7 +229,7 @@ Grid = Annotated[tuple[tuple[str, tuple[Scalar, ...]], ...], BeforeValidator(_pa
 class Options(BaseModel):
     """Base of all options: checked whole, immutable, all problems told at once."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -231,6 +243,17 @@ class Options(BaseModel):
 def flag(field: str) -> str:
     """Return the command-line name of an option: `batch_size` → `--batch-size`."""
     return "--" + field.replace("_", "-")
+
+
+def shown_default(field: FieldInfo) -> str:
+    """Return the default of an option as one would type it; empty where there is nothing to say."""
+    default = field.default
+    if field.is_required() or default is None or default is False or default == ():
+        return ""
+    if not isinstance(default, tuple):
+        return str(default)
+    # 160x160x3 is one size; 1,8,32 are three numbers.
+    return ("x" if default[-1] in choices_of(Channels) else ",").join(map(str, default))
 
 
 def choices_of(annotation: Any) -> tuple[str, ...]:
@@ -255,6 +278,8 @@ def read_yaml(path: Path, where: str, what: str) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what} cannot be read ({error}).") from None
+    except (ValueError, RecursionError) as error:  # the date 2001-13-45, [[[[…
+        raise ConfigError(f"{where}: this is not YAML that can be used ({error}).") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -46,6 +46,23 @@ def parse_rates(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(rules)
 
 
+def compile_pattern(pattern: str, where: str) -> re.Pattern[str]:
+    """Return a regular expression of the user's.
+
+    Args:
+        pattern: what stands there.
+        where: the option, and the place in its file, for messages.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:  # a{10000000000}, ((((…
+        shown = pattern if len(pattern) <= 200 else f"{pattern[:200]}…"
+        raise ConfigError(f"{where}: '{shown}' is no regular expression ({error}).") from None
+
+
 def assign(
     rules: Sequence[tuple[str, Value]], paths: Sequence[str], option: str
 ) -> list[Value | None]:
@@ -67,12 +84,7 @@ def assign(
     result: list[Value | None] = [None] * len(paths)
     undecided = list(range(len(paths)))
     for pattern, value in rules:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(
-                f"{option}: '{pattern}' is no regular expression ({error})."
-            ) from None
+        compiled = compile_pattern(pattern, option)
         matched = [i for i in undecided if matches(compiled, paths[i])]
         if not matched:
             raise ConfigError(_matched_nothing(compiled, paths, option))

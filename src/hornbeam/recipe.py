@@ -122,8 +122,10 @@ class Recipe:
 
 def _send_by_value(module: Any) -> None:
     """Let worker processes, which have no such module, get its functions whole."""
-    import cloudpickle
-
+    try:
+        import cloudpickle
+    except ImportError:  # what asks a bundle has no worker processes
+        return
     cloudpickle.register_pickle_by_value(module)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import console
-from hornbeam.config import BUDGETS, MAY_CHANGE, TrainOptions
+from hornbeam.config import BUDGETS, CLUSTER, MAY_CHANGE, TrainOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError, RunError
@@ -150,7 +150,7 @@ def _rows(dataset: Dataset, columns: list[str]) -> dict[str, Any]:
 
 def repeatable(options: TrainOptions) -> dict[str, Any]:
     """Return the options as a configuration file that repeats the run."""
-    left_out = {"run", "overwrite", "config", "resume", "resume_anyway"}
+    left_out = {"run", "overwrite", "config", "resume", "resume_anyway", *CLUSTER}
     values = options.model_dump(mode="json", exclude=left_out)
     for name in ("data", "validation_data"):
         if values[name] and not is_remote(values[name]):

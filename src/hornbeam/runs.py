@@ -11,9 +11,12 @@ metrics.csv        one line per validation
 tensorboard/       the same as curves
 log.jsonl          what happened, with times
 model.keras        the best weights, pixels to logits, float32
-predictions.parquet   one row per held-out picture
-scores.json        how good the answers to those are, for programs
+predictions.parquet   one row per picture of the splits that were judged
+calibration.json   what makes probabilities honest, which answers are sure, what is unknown
+unknown.npz        where the features of the known classes lie
+scores.json        how good the answers are to the split judged last, for programs
 report.html        what the model is worth
+evaluations/       the same three of other pictures, by their names
 """
 
 from __future__ import annotations
@@ -21,22 +24,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam import backend
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.remote import is_remote
 from hornbeam.data.shards.tfrecord import Shards
 from hornbeam.data.tables.examples import ask_for_examples
-from hornbeam.errors import ConfigError, RunError, did_you_mean
+from hornbeam.data.tasks import Task
+from hornbeam.errors import ConfigError, ModelError, RunError, did_you_mean, listing
 from hornbeam.recipe import Recipe
 from hornbeam.storage import replacing, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     import keras
+
+    from hornbeam.models.classifying import Classifier
 
 _RUNS = Path("runs")
 _MARK = "config.yaml"
@@ -45,8 +53,18 @@ _MARK = "config.yaml"
 _COMPLETE = "environment.json"
 """The file that is written when all others of the setup are."""
 
+REPORT = "report.html"
+"""The page about the model."""
+
 _IN_CHECKPOINTS = (_MARK, "dataset.json", "recipe.py")
 """Files that each checkpoint has too, so that it needs nothing else."""
+
+
+def _newest_runs() -> str:
+    """Return a sentence that names the newest runs here, or nothing where there are none."""
+    runs = [path for path in _RUNS.iterdir() if Run.is_run(path)] if _RUNS.is_dir() else []
+    newest = sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)
+    return f" Runs here: {listing(map(str, newest), 3)}." if newest else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +74,21 @@ class Run:
     path: Path
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path | str) -> Run:
         """Return an existing run.
 
         Raises:
             ConfigError: `path` is no run directory.
         """
+        path = Path(path)
         if (path / _MARK).is_file():
             return cls(path)
         if path.exists():
-            raise ConfigError(f"{path} is not a run directory: it has no {_MARK}.")
+            raise ConfigError(f"{path} is not a run directory: it has no {_MARK}.{_newest_runs()}")
         parent = path.parent
-        near = [str(p) for p in parent.iterdir() if (p / _MARK).exists()] if parent.is_dir() else []
-        raise ConfigError(f"The run {path} does not exist.{did_you_mean(str(path), near)}")
+        near = [str(p) for p in parent.iterdir() if cls.is_run(p)] if parent.is_dir() else []
+        hint = did_you_mean(str(path), near) or _newest_runs()
+        raise ConfigError(f"The run {path} does not exist.{hint}")
 
     @staticmethod
     def is_run(path: Path) -> bool:
@@ -87,16 +107,7 @@ class Run:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
             return cls(path)
-        _RUNS.mkdir(exist_ok=True)
-        number = 1
-        while True:
-            candidate = _RUNS / f"{name}-{number}"
-            try:
-                candidate.mkdir()
-            except FileExistsError:
-                number += 1
-                continue
-            return cls(candidate)
+        return cls(reserve(name))
 
     @property
     def is_set_up(self) -> bool:
@@ -131,7 +142,7 @@ class Run:
     @property
     def report(self) -> Path:
         """The HTML page."""
-        return self.path / "report.html"
+        return self.path / REPORT
 
     def write_setup(
         self, config: dict[str, Any], dataset: Dataset, environment: dict[str, Any],
@@ -168,7 +179,8 @@ class Run:
         import yaml
 
         try:
-            return dict(yaml.safe_load((self.path / _MARK).read_text(encoding="utf-8")))
+            text = (self.path / _MARK).read_text(encoding="utf-8")
+            return _Facts(self.path / _MARK, yaml.safe_load(text))
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{self.path / _MARK} cannot be read ({error}).") from None
 
@@ -190,8 +202,7 @@ class Run:
 
     def dataset(self) -> Dataset:
         """Return the pictures of the training and of its held-out splits."""
-        summary = self._summary()["root"]
-        root: Path | str = summary if is_remote(summary) else Path(summary)
+        root = self._root()
         if isinstance(root, Path) and not root.is_dir():
             raise RunError(
                 f"The pictures of {self.path} are no longer at {root}; name their folder after the run."
@@ -232,10 +243,13 @@ class Run:
     def load_model(self) -> keras.Model:
         """Load `model.keras`; Keras' backend must be chosen before.
 
+        The recipe runs first, so whoever opens a run trusts who made it. The model's file is looked
+        through all the same, and its layers must be Keras' own or the recipe's.
+
         Raises:
-            RunError: the training has not finished, or the file is damaged.
+            RunError: the training has not finished, or the file is damaged or refused.
         """
-        import keras
+        from hornbeam.models.untrusted.loading import load_model, load_parts
 
         path = self.path / "model.keras"
         layers = self.path / "model.json"
@@ -243,15 +257,27 @@ class Run:
             best = self.checkpoints / "best"
             there = f"; its best checkpoint so far is {best}" if best.exists() else ""
             raise RunError(f"{self.path} has no model.keras: its training did not finish{there}.")
-        self.recipe()  # registers layers of its own
+        own = self.recipe() is not None  # which registers layers of its own
         try:
             if path.is_file():
-                return keras.saving.load_model(path, compile=False, safe_mode=True)
-            model = keras.models.model_from_json(layers.read_text(encoding="utf-8"))
-            model.load_weights(self.path / "model.weights.h5")
-            return model
+                advice = "A recipe may define layers of its own, as classes."
+                return load_model(path, patient=own, advice=advice)
+            return load_parts(layers, self.path / "model.weights.h5", patient=own)
+        except ModelError as error:
+            raise RunError(str(error)) from None
         except Exception as error:  # Keras raises many kinds for a damaged file
             raise RunError(f"{path} cannot be loaded ({' '.join(str(error).split())}).") from None
+
+    def classifier(self) -> Classifier:
+        """Return the trained network with the names of what it takes and answers; imports Keras.
+
+        Raises:
+            RunError: as `load_model`.
+        """
+        from hornbeam.models.classifying import Classifier
+
+        backend.select_backend("auto")
+        return Classifier(self.load_model(), self.tasks(), self.features())
 
     @contextlib.contextmanager
     def logging_the_end(self) -> Iterator[None]:
@@ -280,15 +306,56 @@ class Run:
         return str(self._summary()["fingerprint"])
 
     def table(self) -> Dataset:
-        """Return the list of the pictures that the training began with, wherever they are now."""
-        return Dataset.load(self.path / "dataset.parquet", Path(), self.tasks())
+        """Return the list of the pictures that the training began with, where they were then."""
+        return Dataset.load(self.path / "dataset.parquet", self._root(), self.tasks())
+
+    def _root(self) -> Path | str:
+        """Return where the pictures were when the training began."""
+        root = str(self._summary()["root"])
+        return root if is_remote(root) else Path(root)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            return _Facts(path, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
             raise RunError(f"{path} cannot be read ({error}).") from None
+
+
+class _Facts(dict[str, Any]):
+    """What a file of a run says; what it lacks is told by its name."""
+
+    def __init__(self, path: Path, content: Any) -> None:
+        super().__init__(content)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise RunError(f"{self._path} lacks '{name}': it is damaged, or of another version.")
+
+
+def reserve(name: str) -> Path:
+    """Make the first free directory of `runs/<name>-1`, `-2`, …, empty."""
+    _RUNS.mkdir(exist_ok=True)
+    number = 1
+    while True:
+        candidate = _RUNS / f"{name}-{number}"
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return candidate
+
+
+def name_of(data: str | None) -> str:
+    """Return what a run on these pictures is called: their folder, or the manifest."""
+    if data is None:
+        return "examples"
+    path = Path(data if is_remote(data) else Path(data).absolute())
+    name = path.stem if path.suffix else path.name
+    if not re.fullmatch(r"[\w. -]+", name):  # a pattern of files
+        name = path.parent.name
+    return name or "pictures"
 
 
 def require_free(path: Path, overwrite: bool) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hornbeam.errors import DataError
+
 _EARLIER = ".earlier-"
 """What the name of a directory begins with while another takes its place."""
 
@@ -28,15 +30,30 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, content: Any, *, infinite: bool = False) -> None:
+    """Write `content` as indented JSON to `path`, whole or not at all.
+
+    Args:
+        path: of the file.
+        content: plain values.
+        infinite: whether it may hold NaN and infinities, which only Python reads; else they are a
+            `ValueError`.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=infinite)
+    write_text(path, text + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a CSV file by its columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Return the lines of a CSV file by its columns.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}).") from None
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:
@@ -56,6 +73,19 @@ def write_table(path: Path, table: Any) -> None:
     write = pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table
     with replacing(path) as temporary:
         write(table, temporary)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects in a file that has one a line; nothing where there is no file.
+
+    A line that is being written, or is damaged, is left out.
+    """
+    found = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return [each for each in found if isinstance(each, dict)]
 
 
 @contextlib.contextmanager

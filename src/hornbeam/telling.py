@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hornbeam import backend, console, plot
 from hornbeam.config import FINETUNE_FROM, TrainOptions
 from hornbeam.data.dataset import Dataset
-from hornbeam.evaluation.shares import Estimate, number
-from hornbeam.evaluation.statistics import Scores
+from hornbeam.evaluation.scoring.scores import Scores
+from hornbeam.evaluation.scoring.shares import Estimate, number, with_interval
+from hornbeam.evaluation.trust.measuring import Trust
+from hornbeam.world.world import World
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +37,15 @@ def tell_skipped(skipped: dict[str, str]) -> None:
     if skipped:
         what = "1 bad picture was" if len(skipped) == 1 else f"{len(skipped)} bad pictures were"
         console.warn(f"{what} skipped.")
+
+
+def tell_devices(world: World, distribution: Any) -> None:
+    """Say over how many devices a training is spread, if it is."""
+    if distribution is None:
+        return
+    count = distribution.device_mesh.devices.size
+    where = f" of {world.size} processes" if world.size > 1 else ""
+    console.say(f"Each batch is divided among {count} devices{where}.")
 
 
 def tell_split(dataset: Dataset) -> None:
@@ -61,8 +73,9 @@ def tell_scores(all_scores: list[Scores]) -> None:
         of_task = f"{name}: " if len(all_scores) > 1 else ""
         kind = "all labels right in" if scores.task.multi_label else "accuracy"
         console.say(
-            f"{of_task}{kind} {scores.accuracy}, cross-entropy {scores.cross_entropy:.3f} "
-            f"± {scores.cross_entropy_error:.3f}. {scores.advice}"
+            f"{of_task}{kind} {scores.accuracy}, cross-entropy "
+            f"{with_interval(scores.cross_entropy)}, Brier score {with_interval(scores.brier_score)}. "
+            f"{scores.advice}"
         )
         if scores.groups is not None:
             _tell_classes(f"group of {name}" if len(all_scores) > 1 else "group", scores.groups)
@@ -71,14 +84,34 @@ def tell_scores(all_scores: list[Scores]) -> None:
             )
 
 
+def tell_trust(trusts: Mapping[str, Trust]) -> None:
+    """Say whether the probabilities of each task mean what they say, and what guards its answers."""
+    for name, trust in trusts.items():
+        of_task = f"{name}: " if len(trusts) > 1 else ""
+        measured = trust.after or trust.before
+        said = (
+            f"{of_task}Probabilities claim {measured.claimed:.1%}, {measured.accuracy.value:.1%} is "
+            f"right; calibration error {measured.error:.3f}"
+        )
+        if trust.after:
+            said += f", {trust.before.error:.3f} before calibration"
+        low, high = measured.corrected.interval
+        console.say(f"{said}; without what chance adds {low:.3f} to {high:.3f}.")
+        marking = (
+            trust.thresholds if trust.marks else ()
+        )  # the report has those that nobody asked for
+        for sentence in (*(t.sentence for t in marking), *trust.sentences):
+            console.say(f"{of_task}{sentence}")
+
+
 def _tell_classes(head: str, scores: Scores) -> None:
     shown = scores.classes
     if len(shown) > _MOST_CLASSES:
-        shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1), c.f1)))
+        shown = tuple(sorted(shown, key=lambda c: (math.isnan(c.f1.value), c.f1.value)))
     console.table(
         [head, "pictures", "recall (95 %)", "precision (95 %)", "F1", "AUC"],
         [
-            [c.name, str(c.recall.trials), str(c.recall), str(c.precision), number(c.f1),
+            [c.name, str(c.recall.trials), str(c.recall), str(c.precision), number(c.f1.value),
              number(c.ranking.auc.value)]
             for c in shown[:_MOST_CLASSES]
         ],

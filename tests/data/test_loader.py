@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels import mixing
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.mixing import Mixing
 from hornbeam.data.sources import open_folder
 from hornbeam.data.splits import with_validation
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError
 
 

@@ -115,7 +115,7 @@ def test_a_server_that_hangs_is_given_up(monkeypatch):
         start = time.monotonic()
         with pytest.raises(DataError, match=r"did not answer within 0.3 s, 4 times"):
             remote.read_bytes(address)
-        assert 1 < time.monotonic() - start < 6
+        assert 1 < time.monotonic() - start < 30
 
 
 def test_nobody_at_an_address_is_a_sentence():

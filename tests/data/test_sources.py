@@ -1,12 +1,16 @@
 """Folders become datasets; what is wrong with them is said in a sentence."""
 
+import resource
+
 import pytest
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection.checks import verify
+from hornbeam.data.inspection.facts import gather
 from hornbeam.data.sources import UNSPLIT, open_folder, open_pictures
 from hornbeam.data.splits import with_validation
-from hornbeam.errors import ConfigError, DataError
+from hornbeam.data.tasks import Task
+from hornbeam.errors import ConfigError, DataError, ResourceError
 
 
 def test_a_folder_of_classes_is_read_in_natural_order(folders):
@@ -143,3 +147,15 @@ def test_a_dataset_survives_its_file(shapes, tmp_path):
     (tmp_path / "d.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match="cannot be read"):
         Dataset.load(tmp_path / "d.parquet", shapes, dataset.tasks)
+
+
+def test_a_machine_without_free_files_is_no_fault_of_the_pictures(folders):
+    root = folders({"cat/1.jpg": 30, "cat/2.jpg": 60, "dog/1.jpg": 90})
+    dataset = open_folder(root)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ResourceError, match=r"1\.jpg: Too many open files.*ulimit"):
+            gather(dataset, threads=1, cache=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

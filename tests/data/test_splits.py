@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.sources import open_folder
 from hornbeam.data.splits import divide, with_validation
+from hornbeam.data.tasks import Task
 from hornbeam.errors import DataError
 
 THREE = (0.8, 0.1, 0.1)
@@ -159,7 +160,7 @@ def test_a_test_folder_stays_when_validation_is_taken_from_training(folders):
 
 
 def test_a_class_of_one_picture_cannot_be_split(folders):
-    with pytest.raises(DataError, match="class 'b' has 1 picture"):
+    with pytest.raises(DataError, match="class 'b' with 1 picture; at least 2"):
         with_validation(
             open_folder(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0
         )

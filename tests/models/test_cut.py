@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.models.classifier import adapt_user_model, build_classifier, freeze_backbone
 from hornbeam.models.cut import linear_layers, split_at_backbone
 from hornbeam.models.top import top_paths

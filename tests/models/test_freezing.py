@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hornbeam.config import TrainOptions
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.models.blocks import block_depths, blocks_of
 from hornbeam.models.classifier import build_classifier

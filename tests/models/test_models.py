@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.models.classifier import BACKBONE, adapt_user_model, build_classifier, freeze_backbone
 from hornbeam.models.zoo import ZOO, find_architecture

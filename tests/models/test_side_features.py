@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hornbeam.data.dataset import Task
 from hornbeam.data.pixels.mixing import neutral
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.models.classifier import adapt_user_model, build_classifier
 from hornbeam.models.side_features import SideFeatures

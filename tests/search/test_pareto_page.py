@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hornbeam.config import SearchOptions
-from hornbeam.evaluation.statistics import Share
-from hornbeam.search.drawing import Point, draw_curves, draw_scatter
+from hornbeam.drawing import Point, draw_curves, draw_scatter
+from hornbeam.evaluation.scoring.scores import Share
 from hornbeam.search.pareto_page import front, write_page
 from hornbeam.search.rows import Row
 from hornbeam.search.space import Parameter, Space

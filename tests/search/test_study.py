@@ -130,7 +130,7 @@ time.sleep(60)
     worker.communicate()
     assert Claim.take(path) is None
     os.kill(child, signal.SIGKILL)
-    for _ in range(100):
+    for _ in range(1200):
         claim = Claim.take(path)
         if claim:
             claim.release()

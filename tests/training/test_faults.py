@@ -14,8 +14,10 @@ from same_end import assert_same, ended
 from hornbeam.config import TrainOptions
 from hornbeam.data.dataset import TRAIN
 from hornbeam.data.loader import Loader
+from hornbeam.errors import RunError
 from hornbeam.runs import Run
 from hornbeam.training.rates import Rates
+from hornbeam.training.saved import newest
 
 OPTIONS = (
     "--epochs", 2, "--batch-size", 8, "--image-size", 32, "--deterministic", "--save-every", "3steps",
@@ -78,9 +80,11 @@ class Fills(keras.callbacks.Callback):
         self.step += 1
         if self.step == int(STEP):
             disk = Path(os.environ["DISK"])
-            for _ in range(500 * (self.step == 5)):  # a thread writes an earlier one
-                if not (disk / "run/checkpoints/step-00000003").exists():
-                    time.sleep(0.01)
+            before = set(os.environ.get("BEFORE", "step-00000003").split())
+            for _ in range(10_000):  # a thread writes the earlier ones, and removes the earliest
+                if {path.name for path in (disk / "run/checkpoints").glob("step-*")} == before:
+                    break
+                time.sleep(0.01)
             if os.environ.get("LIMIT"):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(ROOM), resource.RLIM_INFINITY))
                 return
@@ -150,7 +154,7 @@ def assert_nothing_is_half(run):
         (5, 60_000, ["step-00000003"]),  # in the midst of the training's state
         (5, 84_000, ["step-00000003"]),  # in what is small
         (2, 0, []),
-        (14, 4_096, ["step-00000006", "step-00000008", "step-00000009", "step-00000012"]),
+        (14, 4_096, ["step-00000008", "step-00000009", "step-00000012"]),
     ],
 )
 def test_a_full_disk_is_one_sentence_and_costs_no_earlier_checkpoint(
@@ -159,7 +163,7 @@ def test_a_full_disk_is_one_sentence_and_costs_no_earlier_checkpoint(
     run = small_disk / "run"
     failed = zygote().run(
         "train", shapes, "--run", run, "--recipe", recipe, *OPTIONS, FULL=f"{step}:{room}",
-        DISK=str(small_disk),
+        DISK=str(small_disk), BEFORE=" ".join(before),
     )  # fmt: skip
     assert failed.code == 1, failed.err
     assert "No space left on device" in sentence(failed.err)
@@ -224,6 +228,17 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(
     assert "The one before it is taken." in done.err
     assert "Going on after step 15." in done.out
     assert_same(ended(run), ended(undisturbed))
+
+
+def test_where_no_checkpoint_can_be_read_nothing_is_begun_anew_over_them(tmp_path, capsys):
+    assert newest(tmp_path) is None
+    for name in ("step-00000003", "step-00000006"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text("{}")
+    with pytest.raises(RunError, match=r"step-00000003 cannot be read .* or begin anew"):
+        newest(tmp_path)
+    assert "step-00000006 cannot be read" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from hornbeam.config import TrainOptions
 from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
 from hornbeam.training.callbacks import Clock, validation_score
-from hornbeam.training.checkpoints import Checkpoints, load_checkpoint, newest
+from hornbeam.training.checkpoints import Checkpoints
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rhythm import Budget, Every, Rhythm
+from hornbeam.training.saved import load_checkpoint, newest
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hornbeam.config import TrainOptions
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.recipe import Recipe
 from hornbeam.training import losses

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from hornbeam.config import TrainOptions
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.groups import groupings_of
 from hornbeam.measures import parse_measure

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam.data.dataset import Task
 from hornbeam.data.pixels import mixing
 from hornbeam.data.pixels.mixing import Mixing
+from hornbeam.data.tasks import Task
 from hornbeam.models.classifier import build_classifier
 from hornbeam.models.zoo import ZOO
 from hornbeam.training.mixing import MixPictures, mixing_model

@@ -15,8 +15,8 @@ from hornbeam.config import OPTIMIZER_ARGUMENTS, TrainOptions
 from hornbeam.errors import ConfigError
 from hornbeam.training import optimizers
 from hornbeam.training.averages import ValidateAverages, averaged
-from hornbeam.training.checkpoints import load_checkpoint
 from hornbeam.training.optimizers import PerVariable, build_optimizer, hidden_kernels
+from hornbeam.training.saved import load_checkpoint
 
 FACTORS = {"first/kernel": 0.1, "first/bias": 1.0, "second/kernel": 0.5, "second/bias": 0.5}
 NOT_DECAYED = ("first/bias", "second/bias")

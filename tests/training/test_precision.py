@@ -7,8 +7,8 @@ import pytest
 from hornbeam import assembly, backend
 from hornbeam.config import TrainOptions
 from hornbeam.data import sources
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.recipe import Recipe
 from hornbeam.training import precision

@@ -80,7 +80,7 @@ def test_a_training_killed_again_and_again_ends_as_one_never_killed(
     run = tmp_path / "run"
     resumed = ("train", *words, "--run", run, "--resume")
     begun = killed_at_random(
-        lambda: processes.start(*resumed, PACE="0.1"), processes.wait, kills, longest, seed=epochs
+        lambda: processes.start(*resumed, PACE="0.2"), processes.wait, kills, longest, seed=epochs
     )
     done = processes.run("train", "--run", run, "--resume")
     assert done.code == 0, done.err

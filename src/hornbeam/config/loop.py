@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hornbeam.config.cluster import CLUSTER
 from hornbeam.options import Count, Options, Rhythm, Time, option
 
 BUDGETS = ("epochs", "steps", "examples", "time")
 """Options that say how long to train; one of them is given at most."""
 
 MAY_CHANGE = frozenset({
-    *BUDGETS, "run", "resume", "resume_anyway", "overwrite", "config", "threads", "processes",
-    "in_memory", "verify", "on_bad", "keep", "save_every", "max_decays", "early_stopping",
+    *BUDGETS, *CLUSTER, "run", "resume", "resume_anyway", "overwrite", "config", "threads", "processes",
+    "in_memory", "devices", "verify", "on_bad", "keep", "save_every", "max_decays", "early_stopping",
     "on_nan", "nan_factor", "tensorboard", "tensorboard_images", "tensorboard_histograms", "mlflow",
 })  # fmt: skip
 """Options that a run may go on with otherwise than it began; all others would make it another run."""

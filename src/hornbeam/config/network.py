@@ -9,8 +9,8 @@ from hornbeam.config.sentences import FINETUNE_FROM
 from hornbeam.options import Arguments, Options, Patterns, option
 
 
-class NetworkOptions(Options):
-    """Which network is trained, where it starts, and what of it stays."""
+class StartOptions(Options):
+    """Which network it is, and where it starts."""
 
     model: str | None = option(
         None, "network, see `hornbeam models`; else compact, or mobilenet_v2 with --weights",
@@ -22,6 +22,7 @@ class NetworkOptions(Options):
         "preprocess(image, training, rng), augment(image, rng), loss(), metrics(), callbacks(), "
         "examples(split)",
         section="network",
+        names=("--predefined-keras-model-path",),
     )
     build_model: Arguments = option(
         (), "arguments of the recipe's build_model, as in 'width=32,depth=3'", section="network",
@@ -45,6 +46,11 @@ class NetworkOptions(Options):
         False, "restore what fits by name and shape, and leave the rest as it is; else the file must "
         "have all of the backbone", section="network",
     )  # fmt: skip
+
+
+class NetworkOptions(StartOptions):
+    """Which network is trained, where it starts, and what of it stays."""
+
     freeze: Literal["auto", "backbone", "none"] = option(
         "auto", "what stays as it is, or does until --finetune; auto = the backbone, where --weights "
         "are given and neither --trainable, --lr-mult nor --layer-decay", section="network",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
+from hornbeam.config.cluster import HostsOptions
 from hornbeam.config.sentences import (
     DATA,
     MAX_PIXELS,
@@ -77,7 +78,9 @@ class TableOptions(Options):
         False, "let a manifest name files outside its own folder", section="data"
     )
     max_pixels: int = option(MAX_PIXELS, TOO_MANY_PIXELS, section="data", ge=1)
-    threads: int = option(0, THREADS, section="machine", names=("-j", "--workers"), ge=0)
+    threads: int = option(
+        0, THREADS, section="machine", names=("-j", "--workers", "--num-preprocess-threads"), ge=0
+    )
 
 
 class SourceOptions(TableOptions):
@@ -89,13 +92,16 @@ class SourceOptions(TableOptions):
 class PipelineOptions(Options):
     """What happens to pictures on their way to the network."""
 
-    resize_mode: Literal["crop", "squash", "pad"] = option(
-        "crop", "how a picture gets the network's shape: cut its centre, change its aspect ratio, or "
-        "put bars beside it", section="pictures", names=("--preprocess-operation",),
+    resize_mode: Annotated[
+        Literal["crop", "squash", "pad"],
+        BeforeValidator(lambda value: "squash" if value == "resize" else value),
+    ] = option(
+        "crop", "how a picture gets the network's shape: cut its centre, change its aspect ratio (also "
+        "called resize), or put bars beside it", section="pictures", names=("--preprocess-operation",),
     )  # fmt: skip
     augment: Literal["none", "light", "standard", "strong"] = option(
         "light", "how much training pictures are varied; see `hornbeam augment-preview`",
-        section="augmentation", names=("--jitter",),
+        section="augmentation", switches={"--jitter": "light", "--no-jitter": "none"},
     )  # fmt: skip
     crop_area: Share | None = option(
         None, "smallest share of the picture that a random crop keeps", section="augmentation"
@@ -207,12 +213,12 @@ class SplitOptions(SourceOptions):
         return self
 
 
-class PrepareOptions(SourceOptions):
+class PrepareOptions(HostsOptions, SourceOptions):
     """Write pictures into TFRecord shards, which are read faster than files. Continues what was
     interrupted; does nothing where all is done.
     """  # noqa: D205 - it is the text of `hornbeam prepare --help`
 
-    out: Path = positional("directory of the shards", metavar="OUT")
+    out: Path = positional("directory of the shards", metavar="OUT", names=("--output-directory",))
     examples_per_shard: int | None = option(
         None, "pictures in a shard, about; else 1024", section="shards", ge=1
     )
@@ -246,6 +252,8 @@ class PrepareOptions(SourceOptions):
             raise ValueError("--shards and --examples-per-shard exclude each other; give one")
         if self.part is not None:
             parse_part(self.part)
+            if self.hosts:
+                raise ValueError("--part and --hosts exclude each other; give one")
         return self
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from hornbeam.config.pictures import TableOptions
 from hornbeam.config.sentences import (
@@ -16,16 +16,18 @@ from hornbeam.config.sentences import (
     ON_BAD,
     THREADS,
     TOO_MANY_PIXELS,
+    TRUST,
     VERIFY,
     VIEWS,
     Backend,
     Groups,
     OnBad,
 )
-from hornbeam.options import Data, Options, Time, option, parse_names, positional
+from hornbeam.config.trust import TrustOptions
+from hornbeam.options import Data, Options, Time, option, positional
 
 
-class EvaluateOptions(TableOptions):
+class EvaluateOptions(TrustOptions, TableOptions):
     """Say how good a trained model is, with error bars."""
 
     run: Path = positional("run directory", metavar="RUN")
@@ -41,6 +43,10 @@ class EvaluateOptions(TableOptions):
     groups: Groups = option(
         None, GROUPS + "; else those of the training", section="metrics", metavar="FILE"
     )
+    out: Path | None = option(
+        None, "directory for predictions, scores and report; else RUN, or of DATA RUN/evaluations/NAME",
+        section="output", metavar="DIR",
+    )  # fmt: skip
     tta: int = option(1, VIEWS, section="pictures", ge=1, le=64)
     batch_size: int = option(32, BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", BACKEND, section="machine")
@@ -77,7 +83,10 @@ class WatchOptions(TableOptions):
 class PredictOptions(Options):
     """Name what is in pictures."""
 
-    run: Path = positional("run directory", metavar="RUN")
+    run: Path = positional(
+        "run directory; or a bundle of `hornbeam export`, a folder or .zip, asked without Keras",
+        metavar="RUN_OR_BUNDLE",
+    )
     images: tuple[Data, ...] = positional(
         "pictures, folders of them, or addresses of pictures; or a manifest, which also has the numbers "
         "of a model with --feature-columns",
@@ -91,8 +100,20 @@ class PredictOptions(Options):
     )
     max_pixels: int = option(MAX_PIXELS, TOO_MANY_PIXELS, section="data", ge=1)
     top: int = option(5, "how many classes to name for each", section="output", ge=1)
-    out: Path | None = option(None, "write a .csv, .json or .parquet file", section="output")
-    on_bad: OnBad = option("error", ON_BAD, section="data")
+    out: Path | None = option(
+        None, "write a .csv, .json, .jsonl or .parquet file; of a bundle's answers as they come",
+        section="output",
+    )  # fmt: skip
+    on_bad: OnBad | None = option(
+        None, f"{ON_BAD}: error, or skip, which names them in --out; else error for a run, and skip "
+        "for a bundle",
+        section="data", metavar="{error,skip}",
+    )  # fmt: skip
+    format: str | None = option(
+        None, "of a bundle, which artifact to ask; else the quickest that answers as the model did",
+        section="machine",
+    )  # fmt: skip
+    trust: bool = option(False, TRUST, section="trust")
     tta: int = option(1, VIEWS, section="pictures", ge=1, le=64)
     batch_size: int = option(32, BATCH_OF_ANSWERS, section="machine", names=("-b",), ge=1)
     backend: Backend = option("auto", BACKEND, section="machine")
@@ -100,24 +121,11 @@ class PredictOptions(Options):
 
     @model_validator(mode="after")
     def _check_out(self) -> Self:
-        if self.out and self.out.suffix not in (".csv", ".json", ".parquet"):
-            raise ValueError(f"--out should end in .csv, .json or .parquet (got '{self.out.name}')")
+        if self.out and self.out.suffix not in (".csv", ".json", ".jsonl", ".parquet"):
+            raise ValueError(
+                f"--out should end in .csv, .json, .jsonl or .parquet (got '{self.out.name}')"
+            )
         return self
-
-
-ExportFormat = Literal["keras", "h5"]
-
-
-class ExportOptions(Options):
-    """Write the trained model for use elsewhere, and prove that it answers as before."""
-
-    run: Path = positional("run directory", metavar="RUN")
-    format: Annotated[tuple[ExportFormat, ...], BeforeValidator(parse_names)] = option(
-        ("keras",), "formats, separated by commas: keras, h5", section="output"
-    )
-    out: Path = option(..., "directory for the files", section="output", names=("--save-to",))
-    overwrite: bool = option(False, "replace files of an earlier export", section="output")
-    backend: Backend = option("auto", BACKEND, section="machine")
 
 
 class InspectOptions(Options):

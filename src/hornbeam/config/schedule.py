@@ -87,8 +87,10 @@ class RateOptions(Options):
         for name, schedules in _OF_SCHEDULES.items():
             given = getattr(self, name) != type(self).model_fields[name].default
             if given and schedule not in schedules:
+                stop = "; to stop a training early: --early-stopping" * (name == "patience")
                 raise ValueError(
-                    f"{flag(name)} is not for --schedule {schedule} (but for {', '.join(schedules)})"
+                    f"{flag(name)} is not for --schedule {schedule} "
+                    f"(but for {', '.join(schedules)}){stop}"
                 )
         return self
 

@@ -79,6 +79,10 @@ class SearchOptions(TrainOptions):
                 )
         if self.resume:
             raise ValueError("--resume is not needed: the same search goes on with what is there")
+        if self.on_hosts:
+            raise ValueError(
+                "--hosts is for train; start the same search on each host, with one --storage"
+            )
         if not self.validation:
             raise ValueError(
                 "search compares by the validation pictures; leave --no-validation out"

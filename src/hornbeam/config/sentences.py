@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from hornbeam.groups import Groups as GroupLists
 from hornbeam.groups import read_groups
+from hornbeam.limits import MAX_PIXELS as MAX_PIXELS
 from hornbeam.measures import parse_measures
 from hornbeam.options import Names
 
@@ -17,6 +18,7 @@ OnBad = Literal["error", "skip"]
 BACKEND = "Keras' engine; auto = jax where there is a GPU or TPU, else tensorflow"
 THREADS = "pictures decoded at a time; 0 = one per core"
 ON_BAD = "what to do about pictures that cannot be read"
+TRUST = "run code that files may hold: a recipe's preprocess(), a SavedModel, Lambda layers"
 BATCH_OF_ANSWERS = "pictures per forward pass"
 NEAR = 8
 """Of 200 crops by 2 % this finds 196, and 6 bits 188, with no false alarm more (benchmarks/check.py)."""
@@ -26,9 +28,6 @@ TOPS = (3, 5)
 
 SPECIFICITIES = (0.9, 0.95)
 """Specificities at which `evaluate` tells the sensitivity."""
-
-MAX_PIXELS = 178_956_970
-"""Pillow's limit too: above it a small file may be made to fill the memory."""
 
 FINETUNE_FROM = 500
 """Training pictures from which the last stage of a backbone is trained too."""

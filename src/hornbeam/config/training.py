@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from hornbeam.config.cluster import ClusterOptions
 from hornbeam.config.loop import BUDGETS, DEBUG_STEPS, LoopOptions
 from hornbeam.config.network import NetworkOptions
 from hornbeam.config.optimizer import OptimizerOptions
@@ -27,7 +28,9 @@ from hornbeam.config.sentences import (
 from hornbeam.options import Data, ImageSize, Subset, flag, option, positional
 
 
-class TrainOptions(NetworkOptions, LoopOptions, OptimizerOptions, PipelineOptions, SourceOptions):
+class TrainOptions(
+    NetworkOptions, LoopOptions, OptimizerOptions, PipelineOptions, ClusterOptions, SourceOptions
+):
     """Train a classifier on a folder of pictures (one folder per class, with or without
     train/validation/test folders above them), a manifest, or TFRecord shards.
     """  # noqa: D205 - it is the text of `hornbeam train --help`
@@ -118,6 +121,11 @@ class TrainOptions(NetworkOptions, LoopOptions, OptimizerOptions, PipelineOption
     ] = option(
         "auto", "of the arithmetic; auto = the quickest of float32 and bfloat16 for this network here, "
         "and float32 with --deterministic", section="machine",
+        switches={"--amp": "auto", "--no-amp": "float32"},
+    )  # fmt: skip
+    devices: int | None = option(
+        None, "GPUs or TPU cores of each machine that compute, each a part of every batch; else all "
+        "(JAX)", section="machine", ge=1,
     )  # fmt: skip
     processes: int = option(
         0, "decode in this many processes of their own; 0 = in threads", section="machine", ge=0
@@ -131,6 +139,13 @@ class TrainOptions(NetworkOptions, LoopOptions, OptimizerOptions, PipelineOption
             raise ValueError(f"{first} and {second} exclude each other; give one")
         if self.resume and isinstance(self, ScheduleOptions | FindRateOptions):
             raise ValueError("--resume is for train; leave it out")
+        if self.on_hosts and isinstance(self, ScheduleOptions | FindRateOptions):
+            raise ValueError("--hosts is for train; leave it out")
+        if self.hosts and not self.resume and self.batch_size % len(self.hosts):
+            raise ValueError(
+                f"--batch-size {self.batch_size} cannot be divided among {len(self.hosts)} hosts; "
+                "make it a multiple of their number"
+            )
         if self.resume and self.run is None:
             raise ValueError("--resume needs --run, the directory of the run that is to go on")
         if self.resume and self.overwrite:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.loader import Batch, Loader
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.mixing import mix_images
 from hornbeam.data.pixels.resize import ResizeMode
+from hornbeam.data.tasks import Task
 from hornbeam.page import page, thumbnail
 from hornbeam.storage import write_text
 

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from hornbeam.config import MAX_PIXELS
 from hornbeam.data.pixels.images import Pixels, decode, measure, shrink, with_channels
 from hornbeam.data.remote import join, read_bytes
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
+from hornbeam.limits import MAX_PIXELS
 from hornbeam.storage import write_table
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -31,21 +32,6 @@ COLUMNS = ("path", "split", "group", "digest", "shard", "offset", "length", "exa
 
 FEATURE = "feature:"
 """What the names of side features begin with in the table; no task can, whatever its column."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One question asked of every picture, with the classes that can answer it.
-
-    Attributes:
-        name: of the model's output and of the table's column.
-        classes: names in the order of the logits.
-        multi_label: whether a picture may have any number of them, and not just one.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    multi_label: bool = False
 
 
 class Reader(Protocol):
@@ -251,6 +237,24 @@ class Dataset:
             return decode(data, channels, reduction, self.max_pixels)
         except DataError as error:
             raise DataError(f"{self.name(row)}: {error}.") from None
+
+    def preview(self, row: int, side: int) -> tuple[Pixels, tuple[int, int]]:
+        """Return a picture that is read and decoded no larger than a thumbnail needs, and its size.
+
+        Args:
+            row: of the picture.
+            side: of the thumbnail, in pixels; the shorter side is at least that, if it was.
+
+        Returns:
+            Pixels, uint8 `[height, width, 3]`, and (height, width) of the whole picture.
+
+        Raises:
+            DataError: it is gone, or no whole picture; the message names it.
+        """
+        data = self.read(row)
+        size = self.measure(row, data)
+        reduction = max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= side)
+        return self.decode(row, data, 3, reduction), size
 
     def measure(self, row: int, data: bytes | Pixels) -> tuple[int, int]:
         """Return (height, width) of one picture in pixels, upright, without decoding it.

@@ -160,6 +160,12 @@ class Loader:
         """Return a loader that does the same with other examples."""
         return Loader(dataset, **self._options)
 
+    def part(self, rank: int, world_size: int) -> Loader:
+        """Return a loader of one part of each batch; `part(0, 1)` is that of whole batches."""
+        if (rank, world_size) == (self.rank, self.world_size):
+            return self
+        return Loader(self.dataset, **(self._options | {"rank": rank, "world_size": world_size}))
+
     @property
     def steps_per_epoch(self) -> int:
         """Batches until every example was visited: the number of examples over the batch size."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from hornbeam.data.dataset import Dataset
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.images import Pixels
 from hornbeam.data.pixels.resize import ResizeMode
-from hornbeam.errors import ConfigError
+from hornbeam.data.pixels.view import View, require_picture, see
 
 Augment = Callable[[Pixels, np.random.Generator], Pixels]
 Preprocess = Callable[[Pixels, bool, np.random.Generator], Pixels]
@@ -72,12 +71,11 @@ class Pictures:
         pixels = self._whole(row)
         if self._preprocess is not None:
             own = np.random.default_rng((*key, _PREPARATION))
-            pixels = self._checked(
-                self._preprocess, self._preprocess(pixels.copy(), self._training, own)
-            )
+            made = self._preprocess(pixels.copy(), self._training, own)
+            pixels = require_picture(self._preprocess, made, self._channels)
         if isinstance(self._augment, Augmentation):
             return self._augment(pixels, self._size, rng, self._mode)
-        pixels = self._checked(self._augment, self._augment(pixels.copy(), rng))
+        pixels = require_picture(self._augment, self._augment(pixels.copy(), rng), self._channels)
         return _PLAIN(pixels, self._size, rng, self._mode)
 
     def _varied(self, row: int, key: tuple[int, ...], augment: Augmentation) -> Pixels:
@@ -87,18 +85,20 @@ class Pictures:
         if measured is None:
             data = self._dataset.read(row)
             measured = self._dataset.measure(row, data)
-        plan = augment.plan(*measured, self._size, np.random.default_rng(key), self._mode)
-        pixels = self._decoded.get(row, plan.reduction)
-        if pixels is None:
-            data = self._dataset.read(row) if data is None else data
-            pixels = self._dataset.decode(row, data, self._channels, plan.reduction)
-            expected = tuple(-(-side // plan.reduction) for side in measured)
-            if pixels.shape[:2] != expected:
-                # The header says otherwise than the decoder; it is rare, and the decoder is right.
-                whole = self._dataset.decode(row, data, self._channels)
-                return augment(whole, self._size, np.random.default_rng(key), self._mode)
-            self._decoded.keep(row, plan.reduction, measured, pixels)
-        return plan.apply(pixels)
+
+        def plan(height: int, width: int) -> View:
+            return augment.plan(height, width, self._size, np.random.default_rng(key), self._mode)
+
+        def decode(reduction: int) -> Pixels:
+            nonlocal data
+            pixels = self._decoded.get(row, reduction)
+            if pixels is None:
+                data = self._dataset.read(row) if data is None else data
+                pixels = self._dataset.decode(row, data, self._channels, reduction)
+                self._decoded.keep(row, reduction, measured, pixels)
+            return pixels
+
+        return see(measured, plan, decode)
 
     def _whole(self, row: int) -> Pixels:
         pixels = self._decoded.get(row, 1)
@@ -106,20 +106,6 @@ class Pictures:
             pixels = self._dataset.decode(row, self._dataset.read(row), self._channels)
             self._decoded.keep(row, 1, (pixels.shape[0], pixels.shape[1]), pixels)
         return pixels
-
-    def _checked(self, function: Callable[..., Any], result: Any) -> Pixels:
-        name = getattr(function, "__name__", type(function).__name__)
-        if not isinstance(result, np.ndarray):
-            found = "None" if result is None else f"a {type(result).__name__}"
-        else:
-            fits = result.ndim == 3 and result.shape[2] == self._channels and result.size
-            if result.dtype == np.uint8 and fits:
-                return result
-            found = f"{result.dtype} {list(result.shape)}"
-        raise ConfigError(
-            f"The recipe's {name}() returned {found}; expected an array of uint8 "
-            f"[height, width, {self._channels}]."
-        )
 
 
 class Decoded:

@@ -7,6 +7,7 @@ tried again; what hangs is given up. fsspec and its file systems are imported on
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, ResourceError
 from hornbeam.storage import write_bytes
 
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -24,6 +25,9 @@ _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.5
 """Seconds before the second attempt; each pause is twice the one before."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What has nothing to do with the file: under `--on-bad skip` good pictures would be left out."""
 
 _EXTRAS = {
     "http": "aiohttp",
@@ -79,6 +83,7 @@ def read_bytes(location: str, *, cached: bool = True) -> bytes:
 
     Raises:
         DataError: it is gone or cannot be read; the message names it.
+        ResourceError: the system has no more files or memory to give.
     """
     if is_remote(location):
         return local_copy(location).read_bytes() if cached else _fetch(location)
@@ -87,6 +92,10 @@ def read_bytes(location: str, *, cached: bool = True) -> bytes:
         with open(location, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
     except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise ResourceError(
+                f"{location}: {error.strerror}. Raise the limit (ulimit), or give fewer --threads."
+            ) from None
         raise DataError(f"{location}: the file cannot be read ({error.strerror}).") from None
 
 

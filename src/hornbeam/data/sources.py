@@ -15,19 +15,19 @@ import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
 from hornbeam.data import remote
-from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset, Task
+from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
 from hornbeam.data.tables.examples import read_examples
 from hornbeam.data.tables.folders import (
     TASK_NAME,
     UNSPLIT,
     Tell,
-    list_pictures,
     read_folder,
     refuse,
-    require_utf8,
 )
 from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
 from hornbeam.data.tables.manifests import is_manifest, read_manifest, read_unlabelled
+from hornbeam.data.tasks import Task
+from hornbeam.data.walking import require_utf8, walk_pictures
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 _PATTERN = re.compile(r"[*?\[]")
@@ -141,7 +141,7 @@ def open_pictures(
         if remote.is_remote(argument):
             paths.append(argument)
         elif Path(argument).is_dir():
-            paths.extend(os.path.join(argument, path) for path in list_pictures(Path(argument)))
+            paths.extend(os.path.join(argument, path) for path in walk_pictures(argument))
         elif Path(argument).exists():
             require_utf8(argument)
             paths.append(argument)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hornbeam.data.dataset import SPLITS, TRAIN, VALIDATION, Dataset
 from hornbeam.data.tables.folders import UNSPLIT
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, listing
 
 _CHANCE = 3.0
 """Standard deviations that a class's number on a side may be off before units change sides, …"""
@@ -113,12 +113,13 @@ def _require_two(dataset: Dataset) -> None:
             continue
         labels = dataset.labels(task)
         counts = np.bincount(labels[labels >= 0], minlength=len(task.classes))
-        for name, count in zip(task.classes, counts.tolist(), strict=True):
-            if count == 1:
-                raise DataError(
-                    f"{dataset.root}: class '{name}' has 1 picture; at least 2 are needed, one to "
-                    "train and one to validate."
-                )
+        lonely = [name for name, count in zip(task.classes, counts, strict=True) if count == 1]
+        if lonely:
+            raise DataError(
+                f"{dataset.root}: {'classes' if len(lonely) > 1 else 'class'} {listing(lonely)} "
+                "with 1 picture; at least 2 are needed, one to train and one to validate; add some, or "
+                "leave it out. `hornbeam check` tells all that is wrong."
+            )
 
 
 def _units(

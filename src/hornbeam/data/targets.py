@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
+from hornbeam.data.tasks import Task
 
 
 class Labels(Protocol):

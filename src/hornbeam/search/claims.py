@@ -87,7 +87,7 @@ def _is_held_elsewhere(file: IO[str]) -> bool:
     file.seek(0)
     try:
         note = json.loads(file.read() or "{}")
-    except ValueError:
+        host, told = note.get("host"), float(note.get("time", 0))
+    except (AttributeError, TypeError, ValueError):
         return False  # cut off while it was written, by a crash
-    host = note.get("host")
-    return host not in (None, platform.node()) and time.time() - note["time"] < _STALE
+    return host not in (None, platform.node()) and time.time() - told < _STALE

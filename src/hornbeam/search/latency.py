@@ -45,7 +45,7 @@ def measure_all(study: Path, runs: Sequence[Path], backend: str) -> dict[str, di
         new = [run for run in runs if known.get(run.name, {}).get("written") != _written(run)]
         if new:
             done = subprocess.run(
-                [sys.executable, "-m", "hornbeam.search.latency", backend, *map(str, new)],
+                [sys.executable, "-P", "-m", "hornbeam.search.latency", backend, *map(str, new)],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             by_name = {run.name: run for run in new}

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from hornbeam.drawing import Point, draw_curves, draw_scatter
 from hornbeam.page import page
-from hornbeam.search.drawing import Point, draw_curves, draw_scatter
 from hornbeam.search.rows import Row, cells, columns, shown
 from hornbeam.storage import write_text
 

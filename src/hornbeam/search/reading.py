@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,8 @@ def _range(name: str, value: Mapping[str, Any], when: Mapping[str, Any]) -> Para
     for key, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise ConfigError(f"{name}: {key} should be a number (got {number!r}).")
+        if not abs(number) <= sys.float_info.max:  # nor is NaN
+            raise ConfigError(f"{name}: {key} should be a finite number (got {str(number)[:40]}).")
     low, high, step = numbers["low"], numbers["high"], numbers.get("step")
     log = value.get("log", False)
     if not isinstance(log, bool):

@@ -249,7 +249,7 @@ def _is_over(paths: Paths) -> bool:
 
 def _command(paths: Paths, resumes: bool) -> list[str]:
     """Return the command that begins a trial, or goes on with it."""
-    words = [sys.executable, "-m", "hornbeam.search.child", str(os.getpid()), "train"]
+    words = [sys.executable, "-P", "-m", "hornbeam.search.child", str(os.getpid()), "train"]
     if resumes:
         return [*words, "--run", str(paths.run), "--resume"]
     return [*words, "--config", str(paths.options), "--run", str(paths.run)]

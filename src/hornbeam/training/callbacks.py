@@ -56,11 +56,14 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         total_steps: of the whole training; `None` where something else ends it.
         batch_size: pictures per step.
         seconds: that the whole training may take, validation included.
+        agree: makes one time of those of several processes, where what they do depends on it; called
+            once a step.
     """
 
     def __init__(
-        self, total_steps: int | None, batch_size: int, seconds: float | None = None
-    ) -> None:
+        self, total_steps: int | None, batch_size: int, seconds: float | None = None,
+        agree: Callable[[float], float] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.total_steps = total_steps
         self.total_seconds = seconds
@@ -74,11 +77,23 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         self._started = 0.0
         self._first_step = 0
         self._factors: dict[str, float] = {}
+        self._agree = agree
+        self._agreed = 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds that the training has taken so far, with validation, over all its sessions."""
+        """Seconds that the training has taken so far, with validation, over all its sessions.
+
+        Where several processes have to agree, as of the last step.
+        """
+        return self._agreed if self._agree else self._local_seconds()
+
+    def _local_seconds(self) -> float:
         return self._spent + time.perf_counter() - self._begun
+
+    def _look_together(self) -> None:
+        if self._agree:
+            self._agreed = self._agree(self._local_seconds())
 
     @property
     def share(self) -> float:
@@ -119,7 +134,7 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         self.step, self.training_seconds = state["step"], state["training_seconds"]
         self._spent, self._begun = state["seconds"], time.perf_counter()
         self._factors = dict(state["factors"])
-        self._started = 0.0
+        self._started, self._agreed = 0.0, self._spent
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the watch."""
@@ -129,6 +144,7 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         """Count one step."""
         self.step += 1
         self._read_watch()
+        self._look_together()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Stop the watch: validation is not training."""
@@ -137,6 +153,7 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Replace `val_loss` and add learning rate and speed to the logs."""
         self.training_seconds, self._started = self._training_seconds(), 0.0
+        self._look_together()
         self.model.stop_training = False  # which only ended the interval
         if logs is None:
             return

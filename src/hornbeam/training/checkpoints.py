@@ -23,22 +23,32 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.errors import RunError
-from hornbeam.storage import flush_directory, new_directory, point_link, tidy, write_json
+from hornbeam.storage import flush_directory, new_directory, point_link, write_json
 from hornbeam.training.averages import Judged
 from hornbeam.training.callbacks import Clock, Logs
 from hornbeam.training.faults import require_numbers
 from hornbeam.training.patience import Monitor
 from hornbeam.training.rhythm import Every, sync
+from hornbeam.training.saved import (
+    STATE,
+    VARIABLES,
+    WEIGHTS,
+    is_within_interval,
+    load,
+    named,
+    newest,
+    put_back,
+    snapshot,
+    steps_of,
+    twin,
+)
 from hornbeam.training.signals import Requests
 from hornbeam.training.weights_file import Values, WeightsFile
+from hornbeam.world.world import World
 
-WEIGHTS = "model.weights.h5"
-_VARIABLES = "training.safetensors"
-_STATE = "state.json"
 _AROUND_REASON = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\)$")
 """What safetensors puts around what was wrong."""
 
@@ -66,6 +76,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         stateful: callbacks with `get_state` and `set_state`.
         files: names and contents of what is put beside.
         log: is told of each.
+        world: the processes that train; the first one writes, and reads for all.
     """
 
     def __init__(
@@ -73,9 +84,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         monitor: Monitor | None = None, keep: int = 1, every: Every | None = None,
         requests: Requests | None = None, judged: Sequence[Judged] = (),
         stateful: Sequence[Any] = (), files: dict[str, bytes] | None = None,
-        log: Callable[..., None] = silent,
+        log: Callable[..., None] = silent, world: World | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self._world = world or World()
         self.directory = directory
         self._clock = clock
         self._classifier = twin(classifier)
@@ -98,11 +110,35 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process has the directory."""
+        return self._world.first
+
+    def newest(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+        """Return state and variables of the newest checkpoint that can be read; `None` of none."""
+        found = newest(self.directory) if self.writes else None
+        return self._shared(found[1:] if found else None)
+
+    def _shared(
+        self, found: tuple[dict[str, Any], dict[str, NDArray[Any]]] | None
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+        """Return what the first process has read, in all of them."""
+        if self._world.size == 1:
+            return found
+        from safetensors.numpy import load, save
+
+        state = self._world.share(found[0] if found else None)
+        if state is None:
+            return None
+        content = self._world.share_bytes(save(found[1]) if found else None)
+        return state, found[1] if found else load(content)
+
     def restore(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Put everything back as `load` found it; metrics, when the next interval begins."""
         put_back(self.model, arrays)
         if is_within_interval(state):
-            self._metrics = [arrays[name] for name in _named(arrays, "metric")]
+            self._metrics = [arrays[name] for name in named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
         for name, callback in self._stateful.items():
             if name in state["callbacks"]:
@@ -112,7 +148,9 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def go_back(self) -> None:
         """Put model and optimiser of the best checkpoint back; counters stay."""
         self.wait()
-        _, arrays = load(self.directory / "best")
+        found = self._shared(load(self.directory / "best") if self.writes else None)
+        assert found is not None  # a validation has saved one
+        arrays = found[1]
         with contextlib.ExitStack() as stack:
             for judged in self._judged:
                 stack.enter_context(judged.as_if(False))
@@ -129,6 +167,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save, where it is due or asked for."""
         self._raise()
+        self._requests.look()
         ends = self._model.stop_training  # `self.model` would copy JAX' state to the variables
         if ends:
             self._interval_logs = {k: float(v) for k, v in (logs or {}).items()}
@@ -146,6 +185,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save in the midst of a validation only where the training must end."""
+        self._requests.look()
         if self._requests.stop:
             self._save(None, waits=True)
             self._leave()
@@ -154,6 +194,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         """Save what was validated."""
         self._epoch, self._validating = epoch + 1, False
         self._raise()
+        self._requests.look()
         self._save(logs or {})
         self._leave()
 
@@ -163,7 +204,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
     def rescue(self) -> None:
         """Save and end after an error, if a signal has asked for the end: it may have caused both."""
-        if self._requests.stop:
+        if self._requests.stop and self._world.size == 1:  # all others would have to save as well
             self._save(None, waits=self._validating)
             self._leave()
 
@@ -222,13 +263,15 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             arrays = snapshot(self.model)
         if step and validated is None:
             require_numbers(
-                (arrays[name] for name in _named(arrays, "model")), self.model.optimizer, step - 1
+                (arrays[name] for name in named(arrays, "model")), self.model.optimizer, step - 1
             )
         with contextlib.ExitStack() as stack:
             for judged in self._judged:
                 stack.enter_context(judged.as_if(True))
             weights = self._weights.values()
         self._saved_at = self._clock.seconds
+        if not self.writes:
+            return
         self._writing = self._thread.submit(self._write, path, weights, arrays, state)
 
     def _write(
@@ -240,11 +283,11 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
         with _one_sentence(path), new_directory(path, replace=True) as temporary:
             self._weights.write(temporary / WEIGHTS, weights)
-            save_file(arrays, temporary / _VARIABLES)
+            save_file(arrays, temporary / VARIABLES)
             (temporary / "model.json").write_text(self._architecture, encoding="utf-8")
             for name, content in self._files.items():
                 (temporary / name).write_bytes(content)
-            write_json(temporary / _STATE, state)
+            write_json(temporary / STATE, state, infinite=True)  # metrics of any kind
             flush_directory(temporary)
         if state["best"]:
             point_link(self.directory / "best", state["best"]["name"])
@@ -257,11 +300,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._log("checkpoint", step=state["step"], validated=state["validated"])
 
 
-def twin(classifier: keras.Model) -> keras.Model:
-    """Return a model of the same layers that is not compiled, and so keeps no optimiser's state."""
-    return keras.Model(classifier.input, classifier.output, name=classifier.name)
-
-
 def _in_float32(config: Any) -> Any:
     if isinstance(config, list):
         return [_in_float32(part) for part in config]
@@ -270,100 +308,6 @@ def _in_float32(config: Any) -> Any:
     if config.get("class_name") == "DTypePolicy" and "mixed" in str(config["config"].get("name")):
         return config | {"config": {**config["config"], "name": "float32"}}
     return {name: _in_float32(part) for name, part in config.items()}
-
-
-def snapshot(model: keras.Model) -> dict[str, NDArray[Any]]:
-    """Return copies of every variable of a compiled model, its optimiser and its metrics."""
-    return {
-        f"{kind}/{index:05}": np.array(keras.ops.convert_to_numpy(variable))
-        for kind, variables in _variables(model).items()
-        for index, variable in enumerate(variables)
-    }
-
-
-def put_back(model: keras.Model, arrays: dict[str, NDArray[Any]]) -> None:
-    """Set the variables of model and optimiser to what `snapshot` returned.
-
-    Raises:
-        RunError: it was another model or optimiser.
-    """
-    kinds = _variables(model)
-    for kind in ("model", "optimizer"):
-        values = [arrays[name] for name in _named(arrays, kind)]
-        shapes = [tuple(variable.shape) for variable in kinds[kind]]
-        if [value.shape for value in values] != shapes:
-            raise RunError(
-                f"The checkpoint's {kind} has {len(values)} variables, other than the {len(shapes)} of "
-                "the one that is to go on; were options changed?"
-            )
-        for variable, value in zip(kinds[kind], values, strict=True):
-            variable.assign(value)
-
-
-def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    of_metrics = {id(variable) for variable in model.metrics_variables}
-    return {
-        "model": [variable for variable in model.variables if id(variable) not in of_metrics],
-        "optimizer": list(model.optimizer.variables),
-        "metric": list(model.metrics_variables),
-    }
-
-
-def _named(arrays: dict[str, NDArray[Any]], kind: str) -> list[str]:
-    return sorted(name for name in arrays if name.startswith(f"{kind}/"))
-
-
-def steps_of(directory: Path) -> list[Path]:
-    """Return the checkpoints in a directory, the newest first; each is whole."""
-    return sorted(directory.glob("step-*"), reverse=True)
-
-
-def is_within_interval(state: dict[str, Any]) -> bool:
-    """Whether a checkpoint is of the midst of an interval, whose metrics go on.
-
-    Before the first step Keras has not made them yet.
-    """
-    return bool(state["step"]) and not state["validated"] and state["waiting"] is None
-
-
-def load(checkpoint: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the state of a checkpoint, and its variables.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-        return dict(state), load_file(checkpoint / _VARIABLES)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise RunError(f"The checkpoint {checkpoint} cannot be read ({reason}).") from None
-
-
-def newest(directory: Path) -> tuple[Path, dict[str, Any], dict[str, NDArray[Any]]] | None:
-    """Return the newest checkpoint that can be read, its state and variables; `None` of none.
-
-    What was half written is removed, and a damaged one passed over with a warning.
-    """
-    from hornbeam import console
-
-    tidy(directory)
-    for checkpoint in steps_of(directory):
-        try:
-            return checkpoint, *load(checkpoint)
-        except RunError as error:
-            console.warn(f"{error} The one before it is taken.")
-    return None
-
-
-def load_checkpoint(model: keras.Model, directory: Path, which: str = "best") -> dict[str, Any]:
-    """Put the weights of the `best` or `last` checkpoint into a classifier; return its state."""
-    checkpoint = directory / which
-    twin(model).load_weights(checkpoint / WEIGHTS)
-    return dict(json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
 
 
 @contextlib.contextmanager

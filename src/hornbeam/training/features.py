@@ -26,6 +26,7 @@ from hornbeam.data.loader import Batch, Loader
 from hornbeam.data.remote import cache_directory
 from hornbeam.storage import replacing
 from hornbeam.training.extract import Runtime, quickest_runtime
+from hornbeam.world.world import World
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +68,7 @@ def compute_features(
     processes: int = 0,
     cache: bool = True,
     runtime: Runtime | None = None,
+    world: World | None = None,
 ) -> Features:
     """Run a network over every picture of a loader's dataset, or take what an earlier run stored.
 
@@ -82,7 +84,10 @@ def compute_features(
         processes: processes that decode; 0 = threads of this one.
         cache: store the features, where the pictures' digests are known.
         runtime: of an earlier call with the same network and size of batches; else the quickest.
+        world: processes that divide the pictures among them. The first one gets all features, and its
+            cache counts; the others get their own.
     """
+    world = world or World()
     dataset = loader.dataset
     digests = _digests(dataset)
     shape = tuple(extractor.output_shape[1:])
@@ -95,15 +100,25 @@ def compute_features(
         missing = np.arange(len(dataset))
         if store is not None and digests is not None:
             missing = store.fetch(digests, values[view])
+        missing = np.frombuffer(world.share_bytes(missing.astype(np.int64).tobytes()), np.int64)
         computed += len(missing)
+        own = [missing[rank :: world.size] for rank in range(world.size)]
         with console.progress(f"view {view + 1} of {views}", len(missing)) as advance:
-            for start in range(0, len(missing), _PART):
-                rows = missing[start : start + _PART]
+            size = max(1, _PART // world.size)  # of each: they meet in the first one's memory
+            for start in range(0, len(own[0]), size):
+                parts = [rows[start : start + size] for rows in own]
+                rows = parts[world.rank]
                 batches = passes.of(rows).batches(
                     0, passes.steps_per_epoch, threads=threads, processes=processes
                 )
-                runtime = _run(extractor, runtime, batches, rows, values[view], threads, advance)
-                if store is not None and digests is not None:
+                if len(rows):
+                    runtime = _run(
+                        extractor, runtime, batches, rows, values[view], threads, advance
+                    )
+                if world.size > 1:
+                    _collect(world, parts, values[view], advance)
+                if store is not None and digests is not None and world.first:
+                    rows = np.concatenate(parts)
                     store.add([digests[row] for row in rows], values[view][rows])
     return Features(values, computed, runtime)
 
@@ -278,6 +293,18 @@ def _run(
         advance(len(chosen))
     assert runtime is not None
     return runtime
+
+
+def _collect(
+    world: World, parts: Sequence[NDArray[np.int64]], values: Floats, advance: console.Advance
+) -> None:
+    """Give the first process the features that the others have computed, of the rows of each."""
+    found = world.collect(values[parts[world.rank]].tobytes())
+    if not world.first:
+        return
+    for rows, content in zip(parts[1:], found[1:], strict=True):
+        values[rows] = np.frombuffer(content, np.float32).reshape(-1, *values.shape[1:])
+        advance(len(rows))
 
 
 def _size(directory: Path) -> int:

@@ -17,13 +17,15 @@ from hornbeam.errors import InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
-from hornbeam.training.checkpoints import Checkpoints, is_within_interval, newest, silent
+from hornbeam.training.checkpoints import Checkpoints, silent
 from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
 from hornbeam.training.following.followers import Follow
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rates import Rates
 from hornbeam.training.rhythm import Budget, Every, FollowTheClock, Rhythm
+from hornbeam.training.saved import is_within_interval
 from hornbeam.training.signals import Requests, heard
+from hornbeam.world.world import World, lost_peers
 
 _ENDLESS = 2**31
 """Steps and epochs for Keras, where `Rhythm` says when it is enough."""
@@ -74,7 +76,8 @@ class Place:
     """Where a training is noted.
 
     Attributes:
-        directory: of the run: gets `checkpoints/`, `metrics.csv` and `tensorboard/`.
+        directory: of the run: gets `checkpoints/`, `metrics.csv` and `tensorboard/`. Only the first of
+            several processes uses it.
         files: what each checkpoint gets beside weights and state.
         log: is told of what happens.
     """
@@ -96,6 +99,7 @@ def fit(
     follow: Follow | None = None,
     head: Callable[[], tuple[Logs, float]] | None = None,
     resume: bool = False,
+    world: World | None = None,
 ) -> None:
     """Train a compiled classifier, with everything noted in a run directory.
 
@@ -110,15 +114,24 @@ def fit(
         follow: makes callbacks that look on.
         head: trains the head before all else, see `head.train_head`; noted as epoch 0.
         resume: go on from the newest checkpoint, where there is one.
+        world: the processes that train together, each with its part of the batches. All have the same
+            callbacks but for those that only look on; the first one writes.
 
     Raises:
         InterruptionError: a signal ended the training, which is saved.
+        LostPeerError: another process was lost.
         TrainingError: the loss is no number.
     """
+    world = world or World()
     budget = budget_of(options, training, head is not None)
-    clock = Clock(budget.steps, training.batch_size, budget.seconds)
+    by_clock = budget.seconds is not None or any(
+        length and Every.of(length, 1, 1).steps is None
+        for length in (options.validate_every, options.save_every)
+    )
+    agree = world.share if by_clock and world.size > 1 else None
+    clock = Clock(budget.steps, training.batch_size, budget.seconds, agree)
     directory = place.directory
-    requests = Requests(f"To go on: hornbeam train --run {directory} --resume")
+    requests = Requests(f"To go on: hornbeam train --run {directory} --resume", world)
     per_epoch = training.steps_per_epoch
     every = Every(min(per_epoch, budget.steps or per_epoch))
     if options.validate_every:
@@ -126,17 +139,19 @@ def fit(
     judged: list[Judged] = [ValidateAverages()]
     if options.batch_norm_warmup:
         judged.append(WarmUpBatchNorm(clock))
-    noted = MetricsFile(directory / "metrics.csv", clock, place.log)
+    noted = [MetricsFile(directory / "metrics.csv", clock, place.log)] if world.first else []
     rhythm = Rhythm(clock, every)
     patience = _patience(options, clock, monitor, lambda: saver.go_back())
     followers = follow(directory, clock) if follow else []
-    stateful = [c for c in (clock, noted, rhythm, *patience, *followers) if hasattr(c, "get_state")]
+    stateful = [
+        c for c in (clock, *noted, rhythm, *patience, *followers) if hasattr(c, "get_state")
+    ]
     saver = Checkpoints(
         directory / "checkpoints", clock, classifier, monitor=monitor, keep=options.keep,
         every=Every.of(options.save_every, per_epoch, training.batch_size)
         if options.save_every else None,
         requests=requests, judged=judged, stateful=stateful, files=dict(place.files),
-        log=place.log,
+        log=place.log, world=world,
     )  # fmt: skip
     by_epoch = every.steps is not None and every.steps in (per_epoch, budget.steps)
     epochs = -(-budget.steps // every.steps) if budget.steps and by_epoch and every.steps else None
@@ -146,22 +161,26 @@ def fit(
     with (
         heard(requests),
         console.progress("training", budget.steps) as advance,
+        lost_peers(),
         plain_errors(),
     ):
         progress = Progress(clock, epochs, advance)
         watch = [WatchTheLoss(clock)]
-        ordered = [clock, *judged, *watch, *timed, *followers, noted, *patience, progress, rhythm,
+        ordered = [clock, *judged, *watch, *timed, *followers, *noted, *patience, progress, rhythm,
                    saver]  # fmt: skip
         model.optimizer.build(model.trainable_variables)
         callbacks = Callbacks(ordered, model=model, add_history=True)
         session = _Session(model, training, validation, options, callbacks, clock, saver)
+        together = False
         try:
             session.begin(resume, head, place)
             for rollbacks in range(_MOST_ROLLBACKS + 1):
                 try:
                     session.run()
+                    together = True
                     return
                 except InterruptionError:
+                    together = True
                     raise
                 except NoNumberError as error:
                     last = options.on_nan == "stop" or rollbacks == _MOST_ROLLBACKS
@@ -172,6 +191,7 @@ def fit(
                     raise
         finally:
             saver.close()
+            requests.close(orderly=together)
 
 
 def budget_of(options: TrainOptions, training: Loader, with_head: bool) -> Budget:
@@ -235,10 +255,10 @@ class _Session:
 
     def _go_on(self) -> bool:
         """Put the newest checkpoint back; return whether there is one."""
-        found = newest(self._saver.directory)
+        found = self._saver.newest()
         if found is None:
             return False
-        _, state, arrays = found
+        state, arrays = found
         if is_within_interval(state):
             # Keras makes the variables of metrics at their first use.
             batch = self._training.empty_batch()
@@ -300,7 +320,8 @@ class _Session:
             TrainingError: there is no going back.
         """
         directory = place.directory / f"bad-step-{error.step:08}"
-        write_batch(self._training, error.step, directory)
+        if self._saver.writes:
+            write_batch(self._training.part(0, 1), error.step, directory)
         what = f"{error.what}, at a learning rate of {error.rate:.3g}; its pictures are in {directory}."
         place.log("no number", step=error.step, learning_rate=error.rate)
         self._saver.wait()

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from hornbeam import console
 from hornbeam.config import TrainOptions
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.feed import feed
 from hornbeam.data.loader import Loader
 from hornbeam.data.targets import labels_of
+from hornbeam.data.tasks import Task
 from hornbeam.models.cut import linear_layers
 from hornbeam.training.callbacks import Clock, Logs, validation_score
 from hornbeam.training.features import (
@@ -29,6 +30,7 @@ from hornbeam.training.linear import LinearHead, solve_linear_head
 from hornbeam.training.optimizers import build_optimizer
 from hornbeam.training.rhythm import Every, Rhythm
 from hornbeam.training.schedules import build_schedule
+from hornbeam.world.world import World
 
 Compile = Callable[[keras.Model, Any, bool], object]
 """Gives a model an optimiser, and the losses and metrics of the options, for shares of classes as
@@ -56,7 +58,8 @@ def train_head(
     own_loss: bool = False,
     recipe: str = "",
     threads: int = 1,
-) -> tuple[Logs, float]:
+    world: World | None = None,
+) -> tuple[Logs, float] | None:
     """Train the head of a frozen backbone on what that gives for each picture.
 
     A linear head is solved, where the loss is cross-entropy and no epochs are asked for; any other
@@ -72,16 +75,25 @@ def train_head(
         own_loss: the recipe has a loss of its own.
         recipe: text of the recipe file, which decides what pictures look like.
         threads: pictures decoded at a time.
+        world: processes that run the backbone together; the first one then trains the head.
 
     Returns:
-        What `fit` would log of training and validation, and how many seconds it took.
+        What `fit` would log of training and validation, and how many seconds it took; `None` where
+        another process does that.
     """
     start = time.perf_counter()
     extractor, head = parts
     tasks = training.dataset.tasks
-    made: dict[str, Any] = {"recipe": recipe, "threads": threads, "processes": options.processes}
+    made: dict[str, Any] = {
+        "recipe": recipe,
+        "threads": threads,
+        "processes": options.processes,
+        "world": world,
+    }
     learnt = compute_features(extractor, training, views=options.precompute_views, **made)
     judged = compute_features(extractor, validation, runtime=learnt.runtime, **made)
+    if world is not None and not world.first:
+        return None
     console.say(_computed(learnt, judged, time.perf_counter() - start))
     asked = not options.finetune and (options.epochs or options.steps or options.time)
     layers = None if own_loss or asked else linear_layers(head, tasks)

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, did_you_mean
 
 Values = Callable[[Any, Any], Any]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from hornbeam.config import TrainOptions
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, did_you_mean
 from hornbeam.groups import groupings_of
 from hornbeam.measures import GROUP_ACCURACY, parse_measures

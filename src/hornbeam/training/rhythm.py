@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import math
 
 import keras
 
@@ -127,7 +127,7 @@ class FollowTheClock(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._clock = clock
         self._rates = rates
-        self._set = 0.0
+        self._set = -math.inf
         self._tick = min(_TICK, (clock.total_seconds or 0) / _TICKS)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -136,12 +136,12 @@ class FollowTheClock(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Follow."""
-        if time.perf_counter() - self._set >= self._tick:
+        if self._clock.seconds - self._set >= self._tick:
             sync(self.model)
             self._follow()
 
     def _follow(self) -> None:
-        self._set = time.perf_counter()
+        self._set = self._clock.seconds
         rate = float(self._rates(self._clock.share * self._rates.total_steps))
         self._clock.set_factor("clock", rate / self._rates.peak)
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 from hornbeam.errors import InterruptionError
+from hornbeam.handlers import Handler, handling
+from hornbeam.world.agreement import Agreement
+from hornbeam.world.world import World
 
 _SAVES = getattr(signal, "SIGUSR1", None)
 """There is none on Windows."""
@@ -19,18 +22,51 @@ _SAVES = getattr(signal, "SIGUSR1", None)
 class Requests:
     """What was asked for since it was last looked at.
 
+    Of several processes all do it at the same step, whichever was asked.
+
     Args:
         advice: how to go on, for the message.
+        world: the processes that train.
 
     Attributes:
         save: write a checkpoint soon, and go on.
         stop: the signal that ends the training, after a checkpoint.
     """
 
-    def __init__(self, advice: str = "") -> None:
+    def __init__(self, advice: str = "", world: World | None = None) -> None:
         self._advice = advice
+        self._agreement = Agreement(world) if world is not None and world.size > 1 else None
+        self._stops = False
         self.save = False
         self.stop: int | None = None
+
+    def ask(self, number: int) -> None:
+        """Note a signal, in its handler."""
+        if self._stops and number == signal.SIGINT:
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(128 + number)
+        self._stops = self._stops or number != _SAVES
+        if self._agreement is not None:
+            self._agreement.ask(str(number))
+        else:
+            self._heed(number)
+
+    def look(self) -> None:
+        """Heed what all processes have agreed to do at this step; each must call it as often."""
+        for wish in self._agreement.count() if self._agreement is not None else ():
+            self._heed(int(wish))
+
+    def close(self, orderly: bool) -> None:
+        """Agree no more; see `Agreement.close`."""
+        if self._agreement is not None:
+            self._agreement.close(orderly)
+
+    def _heed(self, number: int) -> None:
+        if number == _SAVES:
+            self.save = True
+        else:
+            self.stop = number
 
     def leave(self, step: int) -> None:
         """End the training, which was saved at a step.
@@ -64,32 +100,12 @@ def heard(requests: Requests) -> Iterator[None]:
 
     Outside of the main thread Python has no handlers, and nothing is noted.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if requests.stop is not None and number == signal.SIGINT:
-            for child in multiprocessing.active_children():
-                child.kill()
-            os._exit(128 + number)
-        requests.stop = number
+    def ask(number: int, frame: FrameType | None) -> None:
+        requests.ask(number)
 
-    def save(number: int, frame: FrameType | None) -> None:
-        requests.save = True
-
-    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    wanted: dict[int, Handler] = {signal.SIGTERM: ask, signal.SIGINT: ask}
     if _SAVES is not None:
-        wanted[_SAVES] = save
-    # What is started with Ctrl-C ignored, as in the background of a script, goes on ignoring it.
-    before = {
-        n: signal.getsignal(n) for n in wanted
-        if n == _SAVES or signal.getsignal(n) != signal.SIG_IGN
-    }  # fmt: skip
-    for number in before:
-        signal.signal(number, wanted[number])
-    try:
+        wanted[_SAVES] = ask
+    with handling(wanted, always=_SAVES):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection import memory
 from hornbeam.data.inspection.checks import find_faults, find_oddities, verify
 from hornbeam.data.inspection.facts import gather
 from hornbeam.data.inspection.findings import KINDS
 from hornbeam.data.pixels.images import decode
 from hornbeam.data.sources import open_folder
+from hornbeam.data.tasks import Task
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.sources import open_dataset
 from hornbeam.data.tables.manifest_writer import earlier_sides, write_manifest
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 
 COLOUR, TAGS = Task("colour", ("blue", "red")), Task("tags", ("a|b", "c", "d"), multi_label=True)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import Task
 from hornbeam.data.sources import open_both, open_dataset
 from hornbeam.data.tables.manifests import read_manifest
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError, HornbeamError
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, ModelError
 from hornbeam.models.classifier import BACKBONE, build_classifier
 from hornbeam.models.restoring.readers import read_weight_file
@@ -212,7 +212,7 @@ def test_with_jax_too_all_kinds_of_files_are_read(in_a_process, tmp_path):
         f"""
 import numpy as np, keras, h5py
 from pathlib import Path
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.models.classifier import build_classifier
 from hornbeam.models.restoring.restore import restore
 from hornbeam.models.zoo import ZOO

@@ -5,7 +5,7 @@ import pytest
 import slim_networks
 import tensorflow as tf
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.models.classifier import BACKBONE, build_classifier
 from hornbeam.models.restoring.restore import restore
 from hornbeam.models.zoo import ZOO

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, ModelError
 from hornbeam.models.classifier import BACKBONE, build_classifier
 from hornbeam.models.restoring.readers import read_weight_file

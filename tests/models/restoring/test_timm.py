@@ -7,7 +7,7 @@ import tensorflow as tf
 import timm_networks
 from safetensors.numpy import save_file
 
-from hornbeam.data.dataset import Task
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, ModelError
 from hornbeam.models.classifier import BACKBONE, build_classifier
 from hornbeam.models.restoring.restore import restore

@@ -13,14 +13,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hornbeam.data import sources
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Loader
+from hornbeam.data.tasks import Task
 from hornbeam.events import EventFile, event_files
 from hornbeam.models.classifier import build_classifier
 from hornbeam.models.zoo import ZOO
 from hornbeam.training.callbacks import Clock
 from hornbeam.training.following.layer_graph import layer_graph
-from hornbeam.training.following.sample_pictures import SamplePictures, grid
+from hornbeam.training.following.sample_pictures import SamplePictures, _caption, grid
 from hornbeam.training.following.tensorboard import TensorBoard, tag_of
 
 
@@ -132,6 +132,11 @@ def test_a_grid_takes_any_channels_and_long_names(channels):
     images = np.zeros((5, 300, 200, channels), np.uint8)
     page = grid(images, [("a name that is far too long for the picture " * 3, "b", (0, 0, 0))] * 5)
     assert page.size == (3 * (128 + 4), 2 * (192 + 34))
+
+
+def test_an_answer_that_is_no_number_is_called_so():
+    task = Task("label", ("a", "b"))
+    assert _caption(task, np.int64(0), np.array([np.nan, np.inf]))[:2] == ("a", "no number")
 
 
 def test_the_graph_has_every_layer_with_its_inputs():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hornbeam.data.inspection.findings import Finding
 from hornbeam.data.pixels.images import EXTENSIONS
-from hornbeam.data.tables.folders import is_hidden
+from hornbeam.data.walking import is_hidden
 
 _FOREIGN = {
     ".heic": "HEIC", ".heif": "HEIC", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw",

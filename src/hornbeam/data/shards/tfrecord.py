@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hornbeam.data import remote
-from hornbeam.data.dataset import Dataset, Task
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.shards import tfexample
 from hornbeam.data.shards.foreign import scan_shards
 from hornbeam.data.shards.records import Damaged, Source
+from hornbeam.data.tasks import Task
 from hornbeam.errors import DataError
 
 __all__ = ["DESCRIPTION", "INDEX", "Shards", "open_prepared", "scan_shards"]

@@ -6,17 +6,16 @@ root/{train,val|valid|validation,test}/class/**/picture
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from hornbeam import console
 from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, natural_order
-from hornbeam.data.pixels.images import EXTENSIONS
 from hornbeam.data.remote import is_remote, list_files
 from hornbeam.data.tables.labels import Rows
+from hornbeam.data.walking import is_hidden, is_picture, walk
 from hornbeam.errors import DataError, listing
 
 UNSPLIT = ""
@@ -107,62 +106,23 @@ def read_folder(root: Path | str, tell: Tell = refuse, any_class: bool = False) 
     return Rows(root, columns, {TASK_NAME: pa.array(labels, pa.string())}, where)
 
 
-def list_pictures(folder: Path) -> Iterator[str]:
-    """Yield the pictures below a folder, relative to it, in natural order, hidden ones left out."""
-    for path, is_folder in _walk(str(folder)):
-        if not is_folder and _is_picture(path):
-            yield path
-
-
 def _list(root: Path | str) -> tuple[list[str], list[str]]:
     """Return the folders below `root` down to the second level, and the pictures, relative to it."""
     folders, pictures = [], []
     if isinstance(root, Path) or not is_remote(root):
-        for path, is_folder in _walk(str(root)):
+        for path, is_folder in walk(str(root)):
             if is_folder:
                 folders.append(path)
-            elif _is_picture(path):
+            elif is_picture(path):
                 pictures.append(path)
         return [f for f in folders if f.count("/") < 2], pictures
     for path in list_files(str(root)):
         parts = path.split("/")
-        if not any(is_hidden(part) for part in parts) and _is_picture(path):
+        if not any(is_hidden(part) for part in parts) and is_picture(path):
             pictures.append(path)
             folders.extend("/".join(parts[: depth + 1]) for depth in range(min(2, len(parts) - 1)))
     pictures.sort(key=lambda path: [natural_order(part) for part in path.split("/")])
     return sorted(set(folders), key=natural_order), pictures
-
-
-def _walk(root: str) -> Iterator[tuple[str, bool]]:
-    """Yield (path relative to root, whether it is a folder), links to folders followed once."""
-    seen: set[str] = set()
-
-    def walk(place: str, prefix: str) -> Iterator[tuple[str, bool]]:
-        real = os.path.realpath(place)
-        if real in seen:
-            return
-        seen.add(real)
-        with os.scandir(place) as entries:
-            kept = [entry for entry in entries if not is_hidden(entry.name)]
-        for entry in sorted(kept, key=lambda entry: natural_order(entry.name)):
-            name = prefix + entry.name
-            require_utf8(name)
-            if entry.is_dir():
-                yield name, True
-                yield from walk(entry.path, name + "/")
-            else:
-                yield name, False
-
-    yield from walk(root, "")
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or belongs to the system."""
-    return name.startswith((".", "__MACOSX", "@eaDir"))
-
-
-def _is_picture(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in EXTENSIONS
 
 
 def _find_splits(root: Path | str, folders: list[str]) -> dict[str, str]:
@@ -229,15 +189,3 @@ def _why_no_classes(root: Path | str, has_pictures: bool) -> str:
         return f"{root} has pictures, but in no class folder; {layout}."
     kinds = "JPEG, PNG, WebP, GIF, BMP, TIFF, …"
     return f"There are no pictures in {root}; {layout} ({kinds})."
-
-
-def require_utf8(path: str) -> None:
-    """Refuse a name that a table cannot hold.
-
-    Raises:
-        DataError: it is not UTF-8.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{path!r}: the name is not valid UTF-8; rename the file.") from None

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, Task, lists_like, natural_order
+from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, lists_like, natural_order
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 BACKGROUND = "background"
@@ -276,4 +277,15 @@ def _check_count(
         )
     if len(classes) < 2 and not multi_label and known is None:
         found = f"one class, '{classes[0]}'" if classes else "no classes"
-        raise DataError(f"{place} has {found}; a classifier needs at least two.")
+        deeper = f" If the folders in it are the classes: {place}/{classes[0]}." if (
+            classes and _has_folders(Path(place, classes[0]))
+        ) else ""  # fmt: skip
+        raise DataError(f"{place} has {found}; a classifier needs at least two.{deeper}")
+
+
+def _has_folders(path: Path) -> bool:
+    """Whether a folder has two folders at least, as one of classes has."""
+    try:
+        return sum(entry.is_dir() and entry.name[0] != "." for entry in path.iterdir()) > 1
+    except OSError:
+        return False

@@ -23,12 +23,13 @@ import pyarrow.compute as pc
 
 from hornbeam import console
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import FEATURE, Task
+from hornbeam.data.dataset import FEATURE
 from hornbeam.data.remote import is_remote, parent, read_bytes
 from hornbeam.data.tables import parsing
 from hornbeam.data.tables.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.tables.labels import Rows, task_name
 from hornbeam.data.tables.numbers import require_distinct, to_numbers
+from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 IMAGE_COLUMNS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from hornbeam.models.restoring.summary import mapping_rows, tell
 from hornbeam.models.restoring.tables import WeightFile, times
 from hornbeam.models.scopes import variables_by_path
 from hornbeam.models.zoo import Architecture
+from hornbeam.patterns import compile_pattern
 
 if TYPE_CHECKING:
     import keras
@@ -113,10 +113,7 @@ def _table(
 ) -> None:
     shown = list(rows.values())
     if pattern is not None:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(f"--match: '{pattern}' is no regular expression ({error}).") from None
+        compiled = compile_pattern(pattern, "--match")
         shown = [row for row in shown if any(compiled.search(cell) for cell in row[:2])]
         if not shown:
             raise ConfigError(f"--match: '{pattern}' is in none of the {len(rows)} names.")

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.models.restoring.tables import Stored
+from hornbeam.models.untrusted.archives import WEIGHTS, check_archive
+from hornbeam.models.untrusted.hdf5 import check_hdf5
+from hornbeam.models.untrusted.loading import load_model
 
 if TYPE_CHECKING:
     import h5py
@@ -31,31 +34,40 @@ _ORDER = {
 """Names of the variables of layers; Keras 3 writes numbers in their place."""
 
 
-def read_model(path: Path) -> keras.Model:
-    """Load a whole model from a `.keras` or `.h5` file, trusting it with nothing."""
-    import keras
-
-    # safe_mode refuses Lambda layers and pickled code; compile=False ignores foreign losses.
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+def read_model(path: Path, *, trust: bool = False) -> keras.Model:
+    """Load a whole model from a `.keras` or `.h5` file; see `untrusted.loading`."""
+    return load_model(path, trust=trust)
 
 
 def read_archive(path: Path) -> dict[str, Stored]:
     """Read the weights of a `.keras` file."""
     import h5py
 
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
-        content = archive.read("model.weights.h5")
-    return dict(_numbered(h5py.File(io.BytesIO(content)), ""))
+        content = archive.read(WEIGHTS)
+    file = _checked(h5py.File(io.BytesIO(content)), path)
+    return dict(_numbered(file, ""))
 
 
 def read_h5(path: Path) -> dict[str, Stored]:
     """Read a `.h5` file: of weights, of a whole model, or of weights as Keras 3 writes them."""
     import h5py
 
-    file = h5py.File(path)
+    file = _checked(h5py.File(path), path)
     if "layer_names" in file.attrs or "model_weights" in file:
         return dict(_named(file.get("model_weights", file)))
     return dict(_numbered(file, ""))
+
+
+def _checked(file: h5py.File, path: Path) -> h5py.File:
+    """Return a file that stays open, for arrays to be read when wanted; close one that is refused."""
+    try:
+        check_hdf5(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def tells_names(path: Path) -> bool:

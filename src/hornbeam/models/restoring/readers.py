@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import ConfigError, HornbeamError, ModelError
+from hornbeam.errors import ConfigError, HornbeamError, ModelError, did_you_mean
 from hornbeam.models.restoring import keras_files
 from hornbeam.models.restoring.tables import Stored, WeightFile, first_sentence
 from hornbeam.models.restoring.tensorflow_checkpoints import find_prefix, read_checkpoint
@@ -49,8 +49,19 @@ def read_weight_file(path: Path, option: str = "--weights") -> WeightFile:
         )
     if path.is_dir():
         raise ConfigError(f"{option} {path}: no checkpoint is in there; expected a {EXPECTED}.")
-    what = "this is none" if path.exists() else "there is no such file"
-    raise ConfigError(f"{option} {path}: {what}; expected a {EXPECTED}.")
+    require_there(path, option)
+    raise ConfigError(f"{option} {path}: this is none; expected a {EXPECTED}.")
+
+
+def require_there(path: Path, option: str = "--weights") -> None:
+    """See that there is a file, directory or prefix of that name, without opening it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not path.exists() and not Path(f"{path}.index").is_file():
+        near = did_you_mean(str(path), ("imagenet",))
+        raise ConfigError(f"{option} {path}: there is no such file; expected a {EXPECTED}.{near}")
 
 
 def _filled(file: WeightFile) -> WeightFile:

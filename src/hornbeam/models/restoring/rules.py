@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hornbeam.errors import ConfigError, did_you_mean
+from hornbeam.patterns import compile_pattern
 
 OPTION = "--restore-map"
 
@@ -99,7 +100,13 @@ class Rules:
                 found = rule.pattern.fullmatch(name)
                 if found:
                     used.add(rule)
-                    result[name] = _expand(rule.target, found, task)
+                    try:
+                        result[name] = _expand(rule.target, found, task)
+                    except (TypeError, ValueError):
+                        raise ConfigError(
+                            f"{OPTION} {self.name}, line {rule.line}: '{rule.target}' counts on from a "
+                            f"group, which of '{name}' is no number."
+                        ) from None
                     break
         return result, used
 
@@ -178,7 +185,7 @@ def _parse(name: str, text: str) -> Rules:
             word, _, value = line.partition(" ")
             value = value.strip()
             if word == "@network":
-                network = _compile(value, where)
+                network = compile_pattern(value, where)
             elif word == "@layout" and value in ("torch", "keras"):
                 layout = value
             elif word == "@note":
@@ -194,19 +201,12 @@ def _parse(name: str, text: str) -> Rules:
                 f"{where}: expected 'PATTERN = PATH', 'PATTERN = same' or 'PATTERN = skip', "
                 f"not '{line}'."
             )
-        pattern = _compile(parts[0], where)
+        pattern = compile_pattern(parts[0], where)
         _check_target(parts[2], pattern, where)
         rules.append(Rule(pattern, parts[2], parts[1] == "?=", number))
     if not rules:
         raise ConfigError(f"{OPTION} {name} has no rules.")
     return Rules(name, tuple(rules), network, layout == "torch", note)
-
-
-def _compile(pattern: str, where: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"{where}: '{pattern}' is no regular expression ({error}).") from None
 
 
 def _check_target(target: str, pattern: re.Pattern[str], where: str) -> None:

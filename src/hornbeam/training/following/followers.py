@@ -18,8 +18,9 @@ from hornbeam.training.following.sample_pictures import SamplePictures
 from hornbeam.training.following.tensorboard import TensorBoard
 
 _NOT_SHOWN = {
-    "config", "run", "overwrite", "resume", "threads", "processes", "in_memory", "verify", "mlflow",
-    "tensorboard", "tensorboard_images", "tensorboard_histograms", "max_pixels", "allow_outside",
+    "config", "run", "overwrite", "resume", "threads", "processes", "devices", "in_memory", "verify",
+    "mlflow", "tensorboard", "tensorboard_images", "tensorboard_histograms", "max_pixels",
+    "allow_outside",
 }  # fmt: skip
 """Options that decide nothing about the trained weights."""
 
@@ -28,7 +29,9 @@ Follow = Callable[[Path, Clock], list[keras.callbacks.Callback]]
 """Makes callbacks, of the directory of a run and its clock."""
 
 
-def following(options: TrainOptions, validation: Loader | None, recipe: Recipe) -> Follow:
+def following(
+    options: TrainOptions, validation: Loader | None, recipe: Recipe, *, looks_on: bool = True
+) -> Follow:
     """Return what makes the callbacks that the options and the recipe ask for, the recipe's first.
 
     All that can be wrong with them is found at once, before there is a run. They come after those that
@@ -38,17 +41,21 @@ def following(options: TrainOptions, validation: Loader | None, recipe: Recipe) 
         options: of the training, resolved.
         validation: pictures that judge, if any do.
         recipe: may have `callbacks()`.
+        looks_on: whether this process writes for those who look on; else it has the recipe's callbacks
+            alone, which may change the training.
 
     Raises:
         ConfigError: `callbacks()` fails, or MLflow is not there.
     """
     own = recipe.make("callbacks")
     first = [OwnCallbacks(own, recipe.where)] if own is not None else []
-    tracker = tracking.client(options.mlflow) if options.mlflow else None
+    tracker = tracking.client(options.mlflow) if options.mlflow and looks_on else None
     shown = hyperparameters(options)
 
     def follow(directory: Path, clock: Clock) -> list[keras.callbacks.Callback]:
         callbacks: list[keras.callbacks.Callback] = list(first)
+        if not looks_on:
+            return callbacks
         if options.tensorboard:
             pictures = None
             if validation is not None and options.tensorboard_images:

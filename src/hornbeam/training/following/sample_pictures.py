@@ -10,9 +10,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbeam.data.dataset import Task
 from hornbeam.data.loader import Batch, Loader
 from hornbeam.data.pixels.images import Pixels
+from hornbeam.data.tasks import Task
+from hornbeam.devices import ask_here
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +50,7 @@ class SamplePictures:
         """
         if self._batch is None:
             self._batch = self._loader.batch(0)
-        outputs = model.predict_on_batch(self._batch.inputs)
+        outputs = ask_here(model, self._batch.inputs)
         images = self._batch.images[: len(self._dataset)]
         drawn = {}
         for task in self._dataset.tasks:
@@ -99,6 +100,8 @@ def _caption(
         marks = logits >= 0
         names = [", ".join(np.array(task.classes)[m]) or "–" for m in (truth, marks)]
         return names[0], names[1], _RIGHT if (truth == marks).all() else _WRONG
+    if not np.isfinite(logits).all():
+        return task.classes[int(truth)] if truth >= 0 else "no label", "no number", _WRONG
     best = int(logits.argmax())
     share = 1 / np.exp(logits - logits[best]).sum()
     answer = f"{share:.0%} {task.classes[best]}"

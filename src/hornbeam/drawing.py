@@ -1,4 +1,4 @@
-"""Drawings for the page of a search, as inline SVG."""
+"""Scatter plots and curves as inline SVG, for pages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 16, 46
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A trial in a scatter plot.
+    """Something in a scatter plot.
 
     Attributes:
         x: cost, above 0.
         y: accuracy.
         interval: of it.
-        label: number of the trial.
+        label: what it is called.
         on_front: whether no other is both cheaper and better.
         named: whether the label is shown.
         title: what is told where the pointer rests.
