@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from killing import OPTIONS, RECIPE
 from safetensors.numpy import load_file
 from same_end import NETWORK, assert_same, ended
-from together import run_together, start_together
+from together import free_port, run_together, start_together
 from zygote import until
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
@@ -246,3 +248,35 @@ def test_sigusr1_to_one_process_saves_and_all_go_on(zygote, command, tmp_path):
     due = {*range(3, 25, 3), 8, 16, 24}  # every third step, and after each validation
     saved = {int(path.name[5:]) for path in (run / "checkpoints").glob("step-*")}
     assert due <= saved
+
+
+LEAVES_SLOWLY = """
+import os
+import sys
+import time
+
+from hornbeam.world import world
+
+joined, leave = world.join(), os._exit
+if joined.rank == 1:
+    def leave_late(code):
+        time.sleep(1)
+        leave(code)
+
+    os._exit = leave_late
+world.end(2)
+"""
+
+
+def test_after_an_error_of_all_the_last_to_leave_is_not_aborted_because_the_first_has_left():
+    shared = {
+        **os.environ, "KERAS_BACKEND": "jax", "HORNBEAM_WORLD_SIZE": "2",
+        "HORNBEAM_COORDINATOR": f"127.0.0.1:{free_port()}",
+    }  # fmt: skip
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVES_SLOWLY], env={**shared, "HORNBEAM_RANK": str(rank)}
+        )
+        for rank in range(2)
+    ]
+    assert [each.wait(120) for each in both] == [2, 2]

@@ -176,12 +176,16 @@ class World:
     def _leave(self) -> None:
         if self.size == 1:
             return
-        import jax
-
         with lost_peers():
             self.meet()
-            jax.distributed.shutdown()
-            self.client = None
+            self.part()
+
+    def part(self) -> None:
+        """Be one of several processes no longer; all must do so at about the same time."""
+        import jax
+
+        jax.distributed.shutdown()
+        self.client = None
 
     def _sweep(self) -> None:
         """Remove what all have read."""
@@ -249,13 +253,14 @@ def end(code: int) -> int:
     here, and none of them is taken for lost.
     """
     if _here.size > 1:
-        with contextlib.suppress(RuntimeError):
-            if _here.client is not None:
-                _here.client.wait_at_barrier("hornbeam/end", _LAST_MEETING)
         for folder in _here.folders:
             shutil.rmtree(folder, ignore_errors=True)
         sys.stdout.flush()
         sys.stderr.flush()
+        with contextlib.suppress(RuntimeError):
+            if _here.client is not None:
+                _here.client.wait_at_barrier("hornbeam/end", _LAST_MEETING)
+                _here.part()  # else JAX would abort those who are still here when the first one is not
         os._exit(code)
     return code
 
