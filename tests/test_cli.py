@@ -29,6 +29,15 @@ def test_help_explains_every_option_and_shows_its_default(command):
             assert other in text
 
 
+def test_a_section_of_the_help_is_had_alone_and_a_wrong_one_is_told_the_right_ones(capsys):
+    assert main(["train", "--help", "learning-rate"]) == 0
+    text = capsys.readouterr().out
+    assert "--warmup" in text
+    assert "--batch-size" not in text
+    assert main(["train", "--help", "netwrok"]) == 2
+    assert "Did you mean 'network'?" in capsys.readouterr().err
+
+
 def test_help_answers_within_half_a_second():
     helping = [sys.executable, "-m", "hornbeam", "train", "--help"]
     # Twice what these three take; a machine on which that is more than half a second is slow.

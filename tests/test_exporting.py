@@ -643,6 +643,19 @@ def test_options_that_would_do_nothing_are_refused(words, sentence, hornbeam_her
     assert sentence in done.sentence
 
 
+@pytest.mark.parametrize(
+    ("run", "place"),
+    [
+        ("runs/photos-1", "runs/photos-1-bundle"),
+        ("runs/photos-1/checkpoints/best", "runs/photos-1-best-bundle"),
+        ("/data/photos-1", "/data/photos-1-bundle"),
+    ],
+)
+def test_without_out_a_bundle_is_beside_its_run(run, place):
+    assert ExportOptions(run=run).place == Path(place)
+    assert ExportOptions(run=run, out="here").place == Path("here")
+
+
 def test_formats_that_pass_over_an_option_are_named():
     given = {"run": "run", "out": "out", "format": "litert-int8,onnx-int8,edgetpu"}
     assert ExportOptions(**given, float_layers="auto").ignored() == [

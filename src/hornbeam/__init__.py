@@ -194,10 +194,10 @@ def predict(run: Any, images: Any, **options: Any) -> Predictions | list[Answer]
     return predictions
 
 
-def export(run: Any, out: Any, **options: Any) -> Path:
+def export(run: Any, out: Any = None, **options: Any) -> Path:
     """Write artifacts into a bundle, and prove that they answer alike; return its folder.
 
-    See `config.ExportOptions`.
+    Without `out` that is `RUN-bundle`, beside the run. See `config.ExportOptions`.
     """
     from hornbeam import config, workflow
 

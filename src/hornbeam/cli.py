@@ -62,6 +62,9 @@ _FUNCTIONS = {
 _SWITCHES = "; a switch has no value: --NAME turns it on, --no-NAME off"
 _EPILOG = "`hornbeam COMMAND --help` explains each; names may be written with - or _."
 
+_SCREEN = 60
+"""Options from which the help of a command is worth to be had in parts."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
@@ -106,11 +109,35 @@ def _run(words: list[str]) -> int:
             f"There is no command '{name}'.{did_you_mean(name, known)} "
             f"The commands are {', '.join(known)}."
         )
+    section = _section_asked_for(name, words[1:])
+    if section:
+        print(build_parser(name, section).format_help())
+        return 0
     options = parse(name, words[1:])
     from hornbeam import workflow
 
     code = getattr(workflow, _FUNCTIONS[name])(options)
     return code if isinstance(code, int) else 0
+
+
+def _section_asked_for(command: str, words: Sequence[str]) -> str | None:
+    """Return the section of `--help SECTION`, which may be written with hyphens; `None` for all."""
+    if len(words) < 2 or words[0] not in ("-h", "--help"):
+        return None
+    wanted = " ".join(words[1:]).replace("-", " ").lower()
+    sections = _sections_of(command)
+    if wanted not in sections:
+        raise ConfigError(
+            f"hornbeam {command} --help has no section '{wanted}'.{did_you_mean(wanted, sections)} "
+            f"There are {', '.join(sections)}."
+        )
+    return wanted
+
+
+def _sections_of(command: str) -> list[str]:
+    """Return the headings of a command's `--help`, in their order."""
+    present = {_extra(field)["section"] for field in COMMANDS[command].model_fields.values()}
+    return [name for name in _SECTIONS if name in present]
 
 
 def parse(command: str, words: Sequence[str]) -> Options:
@@ -147,12 +174,18 @@ def _as_chosen(value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def build_parser(command: str) -> argparse.ArgumentParser:
+def build_parser(command: str, section: str | None = None) -> argparse.ArgumentParser:
     """Make the argparse parser of a command.
 
     Values stay strings, and absent ones are left out: types, bounds and defaults are pydantic's.
+
+    Args:
+        command: one of `COMMANDS`.
+        section: that alone, for its help; `None` for all.
     """
     kind = COMMANDS[command]
+    chosen = [section] if section else _sections_of(command)
+    parts = f"`hornbeam {command} --help SECTION` shows one part: {', '.join(chosen)}."
     parser = _Parser(
         prog=f"hornbeam {command}",
         usage=_usage(command),
@@ -160,21 +193,23 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
+        epilog=parts if section is None and len(kind.model_fields) > _SCREEN else None,
     )
-    fields = {name: (field, _extra(field)) for name, field in kind.model_fields.items()}
-    present = {extra["section"] for _, extra in fields.values()}
-    sections = {name: parser.add_argument_group(name) for name in _SECTIONS if name in present}
-    for name, (field, extra) in fields.items():
-        section = extra["section"]
+    groups = {name: parser.add_argument_group(name) for name in chosen}
+    for name, field in kind.model_fields.items():
+        extra = _extra(field)
+        group = groups.get(extra["section"])
+        if group is None:
+            continue
         if extra.get("positional"):
             # Required ones may come from --config, so argparse demands none; pydantic does.
-            several = "tuple" in str(field.annotation)
-            sections[section].add_argument(
-                name, nargs="*" if several else "?", metavar=extra["metavar"], help=field.description,
+            number = "*" if "tuple" in str(field.annotation) else "?"
+            group.add_argument(
+                name, nargs=number, metavar=extra["metavar"], help=field.description,
                 default=argparse.SUPPRESS,
             )  # fmt: skip
             if extra["names"]:
-                sections[section].add_argument(
+                group.add_argument(
                     *extra["names"], dest=name, metavar=extra["metavar"], help="the same"
                 )
             continue
@@ -184,14 +219,14 @@ def build_parser(command: str) -> argparse.ArgumentParser:
             action: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         else:
             action = {"metavar": _metavar(name, field)}
-        sections[section].add_argument(*names, dest=name, help=_help(field), **action)
+        group.add_argument(*names, dest=name, help=_help(field), **action)
         for switch, value in extra["switches"].items():
-            sections[section].add_argument(
+            group.add_argument(
                 switch, dest=name, action="store_const", const=value,
                 help=f"the same as {flag(name)} {value}",
             )  # fmt: skip
         if extra["seconds"]:
-            sections[section].add_argument(
+            group.add_argument(
                 *extra["seconds"], dest=name, metavar="SECONDS", type=_seconds,
                 help=f"the same as {flag(name)}, in seconds",
             )  # fmt: skip

@@ -9,7 +9,7 @@ from stage import STAND_IN
 
 from hornbeam.cli import main
 from hornbeam.cluster.starting.local import LocalStarter
-from hornbeam.workflow import clusters
+from hornbeam.workflow import hosts_training
 
 DONE = [["run"], ["say", "trained"], ["exit", 0]]
 
@@ -19,7 +19,9 @@ def train(tmp_path, monkeypatch, shapes, capsys):
     """Run `hornbeam train SHAPES --hosts localhost,localhost …` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     command = (sys.executable, "-S", "-E", str(STAND_IN))
-    monkeypatch.setattr(clusters, "LocalStarter", functools.partial(LocalStarter, command=command))
+    monkeypatch.setattr(
+        hosts_training, "LocalStarter", functools.partial(LocalStarter, command=command)
+    )
 
     def run(attempts, *words):
         (tmp_path / "scenario").mkdir(exist_ok=True)
@@ -101,7 +103,7 @@ def test_batches_of_an_earlier_run_must_be_divisible(train, tmp_path):
 def test_a_worker_supervises_nobody(train, tmp_path, monkeypatch):
     monkeypatch.setenv("HORNBEAM_RANK", "0")
     monkeypatch.setenv("HORNBEAM_WORLD_SIZE", "2")
-    monkeypatch.setattr(clusters, "train", None)
+    monkeypatch.setattr(hosts_training, "train_on_hosts", None)
     code, _, err = train([{"all": DONE}])
     assert code == 2
     assert "$HORNBEAM_COORDINATOR is not set" in err, "it wants to meet the others"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,9 +83,9 @@ class ExportOptions(Options):
         "litert-int8, edgetpu, onnx, onnx-int8, openvino",
         section="output",
     )
-    out: Path = option(
-        ..., "directory of the bundle; formats are added to one of the same model", section="output",
-        names=("--save-to",), metavar="DIR",
+    out: Path | None = option(
+        None, "directory of the bundle, else RUN-bundle; formats are added to one of the same model",
+        section="output", names=("--save-to",), metavar="DIR",
     )  # fmt: skip
     overwrite: bool = option(
         False, "replace an earlier bundle, with all its formats", section="output"
@@ -139,6 +140,19 @@ class ExportOptions(Options):
                 "--int8-activations 16 needs litert-int8 or onnx-int8 in --format: no other heeds it"
             )
         return self
+
+    @property
+    def place(self) -> Path:
+        """The directory of the bundle: `--out`, or beside the run, also if RUN is a checkpoint of it."""
+        if self.out is not None:
+            return self.out
+        parts = [self.run.absolute().name]
+        home = self.run.absolute().parent
+        if home.name == "checkpoints":
+            parts.insert(0, home.parent.name)
+            home = home.parent.parent
+        place = home / "-".join([*parts, "bundle"])
+        return place if self.run.is_absolute() else Path(os.path.relpath(place))
 
     def ignored(self) -> list[str]:
         """Return what formats pass over, in sentences."""

@@ -79,16 +79,16 @@ class _Found(NamedTuple):
 def export(options: ExportOptions) -> Path:
     """Write the trained model for use elsewhere, and prove that it answers as before."""
     run = Run.open(options.run)
-    directory = options.out.resolve()
+    directory = options.place.resolve()
 
     def wait() -> None:
-        console.say(f"Another export writes {options.out}; waiting for its end …")
+        console.say(f"Another export writes {options.place}; waiting for its end …")
 
     for sentence in options.ignored():
         console.warn(sentence)
     with terminable(), alone(directory, wait):
         _export(run, directory, options)
-    return options.out
+    return options.place
 
 
 def _export(run: Run, directory: Path, options: ExportOptions) -> None:
@@ -96,13 +96,13 @@ def _export(run: Run, directory: Path, options: ExportOptions) -> None:
     recipe = run.recipe() or Recipe.none()
     backend.select_backend(options.backend)
     if earlier:
-        require_new(earlier, options.format, options.out)
+        require_new(earlier, options.format, options.place)
     with tempfile.TemporaryDirectory(prefix="hornbeam-export-") as name:
         work = Path(name)
         pictures = look_at_pictures(run, recipe, options, work)
         expected, manifest = ask_the_model(run, pictures, work / "model.keras")
         if earlier:
-            require_same(earlier, manifest.fingerprints, options.out)
+            require_same(earlier, manifest.fingerprints, options.place)
         job = conversion_job(run, recipe, pictures.judged, manifest, options, work)
         with new_directory(directory, replace=True) as folder:
             manifest = _begin(folder, manifest, earlier, directory, pictures, expected, options)
@@ -118,7 +118,7 @@ def _export(run: Run, directory: Path, options: ExportOptions) -> None:
             if not found.passed and not found.left and (directory / MANIFEST).is_file():
                 keep_failed(folder, directory)  # an earlier bundle is better than none
                 there = earlier or manifest
-                tell_contracts(options.out, there, found.made, found.checked, found.failed)
+                tell_contracts(options.place, there, found.made, found.checked, found.failed)
                 raise _error(found.failed, there, options)
             manifest = _with_artifacts(manifest, found)
             if earlier:
@@ -127,7 +127,7 @@ def _export(run: Run, directory: Path, options: ExportOptions) -> None:
             manifest.save(folder)
     archive = _archived(directory, manifest, options)
     tell_contracts(
-        options.out, manifest, found.made, found.checked, found.failed, found.left, archive
+        options.place, manifest, found.made, found.checked, found.failed, found.left, archive
     )
     if found.failed:
         raise _error(found.failed, manifest, options)
@@ -142,12 +142,12 @@ def _archived(directory: Path, manifest: Manifest, options: ExportOptions) -> Pa
             console.warn(f"{path.name} lacks {listing(left_out)}: not all systems take such names.")
         return path
     if is_bundle(path):
-        console.warn(f"{path} is of an earlier export, and not what is in {options.out} now.")
+        console.warn(f"{path} is of an earlier export, and not what is in {options.place} now.")
     return None
 
 
 def _error(failed: Mapping[str, str], manifest: Manifest, options: ExportOptions) -> ContractError:
-    there = f"; {', '.join(manifest.artifacts)}: in {options.out}" if manifest.artifacts else ""
+    there = f"; {', '.join(manifest.artifacts)}: in {options.place}" if manifest.artifacts else ""
     return ContractError(f"{listing(failed)}: no artifact that answers as the model did{there}.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from hornbeam.data.dataset import TRAIN, Dataset
 from hornbeam.data.inspection import checks
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def draw_sample(options: SampleOptions) -> None:

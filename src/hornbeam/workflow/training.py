@@ -1,38 +1,20 @@
-"""The commands that train: from the pictures to a run that is judged."""
+"""The command that trains: from the pictures to a run that is judged."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-
-from hornbeam import assembly, backend, console, devices, plot, resuming, telling, together
-from hornbeam.config import (
-    FindRateOptions,
-    ScheduleOptions,
-    SearchOptions,
-    TrainOptions,
-)
+from hornbeam import assembly, backend, console, devices, resuming, telling, together
+from hornbeam.config import TrainOptions
 from hornbeam.data.dataset import TRAIN, VALIDATION
 from hornbeam.data.inspection import checks
-from hornbeam.errors import ConfigError, InterruptionError
-from hornbeam.evaluation.scoring.shares import Share
+from hornbeam.errors import InterruptionError
 from hornbeam.runs import Run, name_of, require_free
-from hornbeam.storage import write_table
 from hornbeam.training.signals import not_killed_by_saves
 from hornbeam.workflow.judgement import Judge
 from hornbeam.world.world import is_worker
-
-if TYPE_CHECKING:
-    from hornbeam.training.find_rate import Tried
-    from hornbeam.training.rates import Rates
-
-_UNKNOWN = 3000
-"""Pictures that `hornbeam schedule` plans for, where it is not told of any."""
 
 
 @not_killed_by_saves()
@@ -42,9 +24,9 @@ def train(options: TrainOptions) -> Run | None:
     Of several processes that train together only the first returns a run, as only that writes one.
     """
     if options.on_hosts and not is_worker():
-        from hornbeam.workflow import clusters
+        from hornbeam.workflow.hosts_training import train_on_hosts
 
-        return clusters.train(options)
+        return train_on_hosts(options)
     here = together.join(options)
     before = resuming.earlier(options) if here.first else None
     if before:
@@ -163,6 +145,8 @@ def train(options: TrainOptions) -> Run | None:
     # What it is worth. The kept model is in float32, so that it loads and answers
     # alike anywhere.
     best = load_checkpoint(model, run.checkpoints)
+    if learnt is not model:
+        del learner, learnt, optimizer, follow  # the memory of the devices is needed again
     learner = mixing_model(model) if training.mixes else model
     if options.precise_batch_norm:
         assembly.recompute_batch_norm(learner, training, options.precise_batch_norm, threads)
@@ -183,84 +167,3 @@ def train(options: TrainOptions) -> Run | None:
     said = f"The model and all about it are in {run.path}"
     console.say(f"{said}; the report is {run.report}." if options.validation else f"{said}.")
     return run
-
-
-def show_schedule(options: ScheduleOptions) -> Rates:
-    """Show the learning rate of every step: a table, or a plot."""
-    from hornbeam.training.rates import Rates
-
-    plot.require_plot(options.plot)
-    per_epoch, pictures = None, _UNKNOWN
-    if options.data or options.recipe:
-        options, _, recipe = assembly.begin(options, restores=False)
-        pictures = len(assembly.open_dataset(options, recipe).only(TRAIN))
-        per_epoch = -(-pictures // options.batch_size)
-    else:
-        options = options.resolved()
-    options = options.planned(pictures)
-    steps = options.steps or (per_epoch or 0) * (options.epochs or 0)
-    if options.time:
-        raise ConfigError(
-            "With --time the rate follows the clock; give any --steps in its place to see its form."
-        )
-    if not steps:
-        raise ConfigError(
-            "Nothing is trained in steps: the head of the frozen backbone is solved. With --epochs, "
-            "--finetune or --freeze none there is a schedule."
-        )
-    total = -(-steps // options.accumulate) * options.accumulate
-    rates = Rates.of(options, total, per_epoch)
-    if options.plot:
-        drawn = np.unique(np.linspace(0, total - 1, 2000).astype(int))
-        plot.write_plot(
-            options.plot, drawn, {"learning rate": rates(drawn)}, labels=("step", "learning rate"),
-            title=f"{options.schedule}, {total} steps",
-        )  # fmt: skip
-    telling.tell_rates(rates)
-    return rates
-
-
-def find_learning_rate(options: FindRateOptions) -> Tried:
-    """Train on a few batches at rising rates, and suggest where to begin."""
-    plot.require_plot(options.plot)
-    options, architecture, recipe = assembly.begin(options)
-    dataset = assembly.open_dataset(options, recipe)
-    options = options.planned(len(dataset.where(TRAIN)))
-    options = assembly.with_size_and_precision(options, architecture)
-    model = assembly.build_model(options, architecture, recipe, dataset, options.precision)
-    training, _ = assembly.build_loaders(options, dataset, recipe)
-    from hornbeam.training.find_rate import rising_rates, try_rates
-    from hornbeam.training.mixing import mixing_model
-    from hornbeam.training.optimizers import build_optimizer
-
-    learner = mixing_model(model) if training.mixes else model
-    optimizer = build_optimizer(
-        options.model_copy(update={"accumulate": 1, "ema": None}), options.lowest_rate, model
-    )
-    assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
-    rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
-    batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
-    with console.progress("trying rates", len(rates)) as advance:
-        tried = try_rates(
-            learner, batches, rates, lambda rate, loss: advance(1, f"{rate:.2g}: loss {loss:.3f}")
-        )
-    telling.tell_tried(tried)
-    if options.plot:
-        telling.plot_tried(tried, options.plot)
-    if options.csv_file:
-        columns = {"learning_rate": tried.rates, "loss": tried.losses, "smoothed": tried.smoothed}
-        write_table(options.csv_file, pa.table(columns))
-    return tried
-
-
-def search(options: SearchOptions) -> int:
-    """Train with many values of options, and compare; return the exit code: it may be stopped."""
-    from hornbeam.search import workers
-
-    given = {k: v for k, v in resuming.repeatable(options).items() if k in options.model_fields_set}
-    directory = options.run or Path("runs") / f"{name_of(options.data)}-search"
-    try:
-        return workers.search(options, given, directory, lambda n, of: Share(n, of).interval)
-    except OSError as error:
-        error.filename = error.filename or str(directory)  # a full disk names no file
-        raise
