@@ -8,7 +8,8 @@ import scipy.special
 
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
-from hornbeam.deployment.answering import UNKNOWN, expected_answers, trust_in_words, with_answers
+from hornbeam.deployment.answering import expected_answers, trust_in_words, with_answers
+from hornbeam.deployment.bundle.manifest import UNKNOWN
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.trust.calibration import Scaling
 from hornbeam.evaluation.trust.safeguards import Safeguards, fit_safeguards

@@ -1,8 +1,7 @@
 """`edgetpu`: the integer file, checked against what the Edge TPU's compiler demands, and compiled.
 
-The compiler is a program of Google's that no package registry has (DESIGN.md 15, failure 8). Where it is
-on the PATH it is run; otherwise there is no artifact, but what to compile, what is known about it, and
-the command.
+The compiler is a program of Google's that no package registry has. Where it is on the PATH it is run;
+otherwise there is no artifact, but what to compile, what is known about it, and the command.
 """
 
 from __future__ import annotations
