@@ -145,7 +145,7 @@ def asking(server):
 
 
 def test_with_drain_it_answers_on_while_it_says_that_it_leaves(serving):
-    server = serving("--drain", 5)
+    server = serving("--drain", 10)
     started = time.monotonic()
     server.send(signal.SIGTERM)
     server.wait_for("SIGTERM: stopping")
@@ -155,7 +155,7 @@ def test_with_drain_it_answers_on_while_it_says_that_it_leaves(serving):
     assert server.ask("GET", "/healthz")[0] == 200
     assert server.predict(picture(*RED))[0] == 200
     assert server.process.wait(60) == 0
-    assert time.monotonic() - started > 4
+    assert time.monotonic() - started > 9
 
 
 def test_killed_it_leaves_the_port_free(serving, bundle):
@@ -201,19 +201,19 @@ def test_an_empty_token_does_not_open_the_server(bundle):
 
 
 def test_it_serves_where_stdout_is_closed(bundle):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    import psutil
+
     process = subprocess.Popen(
-        f"exec {sys.executable} -m hornbeam serve {bundle} --port {port} >&-", shell=True,
+        f"exec {sys.executable} -m hornbeam serve {bundle} --port 0 >&-", shell=True,
         stderr=subprocess.PIPE,
     )  # fmt: skip
 
-    def is_there():
+    def own_port():
         assert process.poll() is None, process.stderr.read()
-        return not is_refused(port)
+        held = psutil.Process(process.pid).net_connections()
+        return next((each.laddr.port for each in held if each.status == "LISTEN"), None)
 
-    wait_until(is_there)
+    port = wait_until(own_port)
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as one:
         one.request("POST", "/predict", picture(*RED), {"Content-Type": "image/png"})
         assert one.getresponse().status == 200
@@ -350,29 +350,27 @@ def test_pages_of_other_addresses_may_ask_only_where_it_was_allowed(serving, bun
 def test_a_process_that_serves_has_neither_keras_nor_tensorflow_nor_pyarrow(bundle):
     code = (
         "import sys, threading, os, signal, time, urllib.request\n"
+        "import psutil\n"
         "from hornbeam import cli\n"
         "def ask():\n"
-        "    for _ in range(600):\n"
+        "    port = None\n"
+        "    while port is None and threading.main_thread().is_alive():\n"
         "        time.sleep(0.1)\n"
-        "        try:\n"
-        "            with socket.create_connection(('127.0.0.1', port), 60): break\n"
-        "        except OSError: pass\n"
+        "        held = psutil.Process().net_connections()\n"
+        "        port = next((each.laddr.port for each in held if each.status == 'LISTEN'), None)\n"
         "    request = urllib.request.Request(f'http://127.0.0.1:{port}/predict',\n"
         "        data=shot, headers={'Content-Type': 'image/png'})\n"
         "    told.append(urllib.request.urlopen(request, timeout=60).status)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "import socket\n"
-        "with socket.socket() as free:\n"
-        "    free.bind(('127.0.0.1', 0)); port = free.getsockname()[1]\n"
         f"told, shot = [], {picture(*RED)!r}\n"
         "threading.Thread(target=ask).start()\n"
-        f"code = cli.main(['serve', {str(bundle)!r}, '--port', str(port)])\n"
+        f"code = cli.main(['serve', {str(bundle)!r}, '--port', '0'])\n"
         "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'pyarrow', 'grain', 'scipy', 'pandas'}\n"
         "assert (code, told) == (0, [200]), (code, told)\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
 
