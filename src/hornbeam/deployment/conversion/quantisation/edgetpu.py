@@ -71,9 +71,9 @@ def convert(model: keras.Model, job: Job, path: Path) -> Converted:
     return dataclasses.replace(made, file=path.name, notes=(*notes, *said))
 
 
-def command(source: str, out: str = ".") -> str:
-    """Return what compiles a file."""
-    return f"{COMPILER} -s -o {out} {source}"
+def command(source: str) -> str:
+    """Return what compiles a file, in its folder."""
+    return f"{COMPILER} -s -o . {source}"
 
 
 def compile_file(source: Path, path: Path) -> list[str]:

@@ -76,14 +76,12 @@ def quantised_behind(content: bytes, quantise: Callable[[bytes], bytes]) -> byte
     return _joined(graph, first, Graph(quantise(_cut(content, first))))
 
 
-def standardised(
-    content: bytes, inputs: dict[str, NDArray[Any]], threads: int = 1
-) -> dict[str, NDArray[Any]]:
+def standardised(content: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return inputs for the file without its first operators: with what these make of the numbers."""
     first = first_operators(Graph(content))
     if not first:
         return inputs
-    running = interpreter(content, threads, keep_all=True)
+    running = interpreter(content, 1, keep_all=True)
     rows = []
     for row in range(len(inputs[FEATURES])):
         set_inputs(running, inputs, row)
