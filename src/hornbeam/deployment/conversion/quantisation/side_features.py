@@ -16,7 +16,12 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from hornbeam.deployment.bundle.manifest import FEATURES
-from hornbeam.deployment.conversion.quantisation.flatbuffer import Graph, Operator, code_of
+from hornbeam.deployment.conversion.quantisation.flatbuffer import (
+    Graph,
+    Operator,
+    code_of,
+    make_quantize,
+)
 from hornbeam.deployment.conversion.quantisation.running import interpreter, set_inputs
 
 IN_FLOAT = (
@@ -128,10 +133,7 @@ def _joined(source: Graph, first: Sequence[Operator], target: Graph) -> bytes:
     if inside.dtype == "FLOAT32":
         places[end.index] = inside.index
     else:
-        node = schema.OperatorT()
-        node.opcodeIndex = code_of(target, schema.BuiltinOperator.QUANTIZE, 2)
-        node.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-        node.builtinOptions = schema.QuantizeOptionsT()
+        node = make_quantize(target, schema.OperatorT())
         node.inputs, node.outputs = [place_of(end.index)], [inside.index]
         nodes.append(node)
     for operator in reversed(first):
