@@ -1,5 +1,6 @@
 """How it starts and ends, who may ask, and what is not loaded."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import pytest
 from onnx_bundle import make_bundle, picture
 from running import HELD, multipart, wait_until
 
 from hornbeam.deployment.server.connections import listen, open_socket
+from hornbeam.deployment.server.guards import Guard
 from hornbeam.errors import HornbeamError
 
 RED = (210, 40, 30)
@@ -345,6 +348,35 @@ def test_pages_of_other_addresses_may_ask_only_where_it_was_allowed(serving, bun
         "POST", "/predict", picture(*RED), {**asking, "Origin": "https://x.example"}
     )
     assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "readable_by"),
+    [
+        (("https://shop.example",), "https://shop.example", "https://shop.example"),
+        (("https://shop.example",), "https://x.example", None),
+        (("*",), "https://x.example", "*"),
+        (("*",), None, None),
+        ((), "https://shop.example", None),
+    ],
+)
+def test_pages_that_may_ask_can_read_why_they_are_refused(allowed, origin, readable_by):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    guard = Guard(
+        None, token=TOKEN, metrics=mock.Mock(), known=frozenset(), log=None, origins=allowed,
+        crowded=lambda: False,
+    )  # fmt: skip
+    headers = [(b"origin", origin.encode())] if origin else []
+    scope = {"type": "http", "method": "GET", "path": "/model", "headers": headers}
+    asyncio.run(guard(scope, None, send))
+    assert sent[0]["status"] == 401
+    assert dict(sent[0]["headers"]).get(b"access-control-allow-origin") == (
+        readable_by and readable_by.encode()
+    )
 
 
 def test_a_process_that_serves_has_neither_keras_nor_tensorflow_nor_pyarrow(bundle):

@@ -74,7 +74,7 @@ class Server:
         known = frozenset(route.path for route in app.routes if hasattr(route, "path"))
         self.app: App = Guard(
             app, token=options.secret(), metrics=self.metrics, known=known, log=log,
-            cross_origin=bool(options.allow_origin), crowded=self._is_crowded,
+            origins=options.allow_origin, crowded=self._is_crowded,
         )  # fmt: skip
 
     def _is_crowded(self) -> bool:
