@@ -12,6 +12,7 @@ import numpy as np
 
 from hornbeam.data.tasks import Task
 from hornbeam.deployment.bundle.manifest import UNKNOWN
+from hornbeam.deployment.runtimes.quiet import expect_many_networks
 from hornbeam.evaluation.predictions import probabilities_of
 from hornbeam.evaluation.trust.calibration import Scaling
 from hornbeam.evaluation.trust.safeguards import Safeguards
@@ -72,6 +73,7 @@ def expected_answers(
         safeguards: the same.
         inputs: pictures, or a dictionary of them and of side features.
     """
+    expect_many_networks()
     source = _source(model, tasks, safeguards)
     names = [task.name for task in tasks] + [FEATURES] * (source is not model)
     given = named_outputs(source.predict(inputs, batch_size=_BATCH, verbose=0), names)
