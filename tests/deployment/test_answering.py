@@ -1,5 +1,7 @@
 """What leaves the house answers as the run does: calibrated, and with the unknown score."""
 
+import logging
+
 import keras
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,8 @@ import scipy.special
 
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
-from hornbeam.deployment.answering import UNKNOWN, expected_answers, trust_in_words, with_answers
+from hornbeam.deployment.answering import expected_answers, trust_in_words, with_answers
+from hornbeam.deployment.bundle.manifest import UNKNOWN
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.trust.calibration import Scaling
 from hornbeam.evaluation.trust.safeguards import Safeguards, fit_safeguards
@@ -168,3 +171,16 @@ def test_what_was_fitted_on_a_models_answers_is_exported_with_its_thresholds(tmp
         np.testing.assert_allclose(
             found["unknown"][:, 0], safeguards.unknown_scores(told), atol=1e-5, rtol=1e-5
         )
+
+
+def test_tensorflow_does_not_advise_against_asking_one_network_after_another(caplog):
+    for _ in range(2):
+        expected_answers(classifier((KINDS,)), (KINDS,), Safeguards(), pictures(2))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "tensorflow"):
+        for function in ("TensorFlowTrainer.make_predict_function.<locals>.one_step", "mine"):
+            logging.getLogger("tensorflow").warning(
+                f"5 out of the last 5 calls to <function {function} at 0x1> triggered tf.function retracing."
+            )
+    (told,) = caplog.messages
+    assert "<function mine at" in told

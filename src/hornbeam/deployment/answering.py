@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hornbeam.data.tasks import Task
+from hornbeam.deployment.bundle.manifest import UNKNOWN
+from hornbeam.deployment.runtimes.quiet import expect_many_networks
 from hornbeam.evaluation.predictions import probabilities_of
 from hornbeam.evaluation.trust.calibration import Scaling
 from hornbeam.evaluation.trust.safeguards import Safeguards
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 _BATCH = 8
 """Pictures at a time: what TensorFlow has once taken it keeps (MobileNetV2, 224 px: 230 MB; of 32, 610),
 and the process that converts needs the memory."""
-
-UNKNOWN = "unknown"
-"""Name of the output of the unknown score; a model with a task of that name does without."""
 
 
 def with_answers(model: keras.Model, tasks: Sequence[Task], safeguards: Safeguards) -> keras.Model:
@@ -74,6 +73,7 @@ def expected_answers(
         safeguards: the same.
         inputs: pictures, or a dictionary of them and of side features.
     """
+    expect_many_networks()
     source = _source(model, tasks, safeguards)
     names = [task.name for task in tasks] + [FEATURES] * (source is not model)
     given = named_outputs(source.predict(inputs, batch_size=_BATCH, verbose=0), names)
@@ -138,7 +138,7 @@ def _source(model: keras.Model, tasks: Sequence[Task], safeguards: Safeguards) -
 
 
 def _told_by(safeguards: Safeguards, tasks: Sequence[Task], source: keras.Model) -> Unknown | None:
-    """Return what tells unknown pictures in an artifact; `None` where nothing can."""
+    """Return what tells unknown pictures; `None` where nothing can, or a task has the output's name."""
     unknown, names = safeguards.unknown, {task.name for task in tasks}
     if unknown is None or UNKNOWN in names or not np.isfinite(unknown.threshold):
         return None

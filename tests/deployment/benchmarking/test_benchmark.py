@@ -1,6 +1,7 @@
 """`hornbeam benchmark` on a real bundle of the tiny run."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -44,8 +45,8 @@ def test_each_artifact_has_its_numbers_with_their_spread(asked, bundle):
         assert one["calls"] >= 12
         assert set(each["milliseconds"]["model"]) == {"1", "4"}
         assert set(each["milliseconds"]["files"]) == {"1", "4"}
-        # Decoding comes on top of the model.
-        assert each["milliseconds"]["files"]["1"]["median"] > one["median"]
+        # Decoding comes on top of the model; of the quietest rounds, as the machine may be busy.
+        assert min(each["milliseconds"]["files"]["1"]["rounds"]) > min(one["rounds"])
         assert each["bytes"] == manifest.artifacts[name].bytes
         assert 20 < each["peak_megabytes"] < 2000
         assert each["milliseconds"]["load"] > 0
@@ -145,6 +146,17 @@ def test_a_process_that_dies_is_told():
         process._process.kill()
         with pytest.raises(BundleError, match="ended with code -9"):
             process.ask("memory")
+
+
+def test_a_process_that_dies_in_the_midst_of_a_word_is_told_too():
+    with Process(1) as process:
+        process._process.kill()
+        process._process.wait()
+        process._process.stdin.close()
+        process._process.stdout.close()
+        process._process.stdin, process._process.stdout = io.StringIO(), io.StringIO('{"found": [')
+        with pytest.raises(BundleError, match="ended with code -9"):
+            process.ask("answers", pictures=[])
 
 
 def test_pictures_that_cannot_be_read_are_wrong_and_not_timed(hornbeam_here, trees, tmp_path):

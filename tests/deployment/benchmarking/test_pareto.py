@@ -1,5 +1,6 @@
 """Who is beaten by whom, of figures that are known."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from hornbeam.deployment.benchmarking.accuracy import (
 )
 from hornbeam.deployment.benchmarking.measuring import Candidate, Measured
 from hornbeam.deployment.benchmarking.pareto import rate
-from hornbeam.deployment.benchmarking.rows import detail_rows, flat, pareto_rows, plain, ties
+from hornbeam.deployment.benchmarking.rows import (
+    detail_columns,
+    detail_rows,
+    flat,
+    pareto_rows,
+    plain,
+    ties,
+)
 from hornbeam.deployment.benchmarking.spread import Timed
 from hornbeam.deployment.bundle.manifest import Artifact, Manifest
 from hornbeam.errors import ConfigError, DataError
@@ -101,25 +109,41 @@ def test_changes_from_other_models_or_on_other_pictures_are_not_compared():
         assert better(contract(*bad, **other), contract(*good)) is None
 
 
+TOLD = {"pictures": 100, "artifact": 0.9, "change": 0.0, "low": -0.01, "high": 0.01}
+
+
+def of_bundle(name="photos", told=TOLD, **fingerprints):
+    contract = {"outputs": {"label": {"accuracy": told}}}
+    artifact = Artifact("onnx", "m.onnx", 1, "", {}, {}, contract=contract)
+    manifest = Manifest(
+        name=name, created="", image_size=(8, 8, 3), resize_mode="crop", max_pixels=1,
+        preprocess=None, features=(), tasks=TASKS, calibration={}, abstain={}, unknown=None,
+        groups={}, versions={}, fingerprints=fingerprints, artifacts={"onnx": artifact}, golden=(),
+    )  # fmt: skip
+    return contract_accuracy(manifest, artifact, name)
+
+
 def test_contracts_are_of_the_pictures_and_the_model_that_the_bundles_say():
-    told = {"label": {"accuracy": {
-        "pictures": 100, "artifact": 0.9, "change": 0.0, "low": -0.01, "high": 0.01}}}  # fmt: skip
-    artifact = Artifact("onnx", "m.onnx", 1, "", {}, {}, contract=told)
-
-    def of_bundle(name="photos", **fingerprints):
-        manifest = Manifest(
-            name=name, created="", image_size=(8, 8, 3), resize_mode="crop", max_pixels=1,
-            preprocess=None, features=(), tasks=TASKS, calibration={}, abstain={}, unknown=None,
-            groups={}, versions={}, fingerprints=fingerprints, artifacts={"onnx": artifact}, golden=(),
-        )  # fmt: skip
-        return contract_accuracy(manifest, artifact, name)
-
     one = of_bundle(pictures="p", model="m")
     assert better(one, of_bundle("others", pictures="p", model="m")) == 0
     assert better(one, of_bundle(pictures="q", model="m")) is None
     assert better(one, of_bundle(pictures="p", model="n")) is None
     assert better(of_bundle("a"), of_bundle("b")) is None
     assert better(of_bundle("a"), of_bundle("a")) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pictures": 0}, {"pictures": -5}, {"pictures": "many"}, {"artifact": None}, {"artifact": "x"},
+        {"artifact": 7}, {"artifact": -1}, {"pictures": 10**400}, {"low": []}, {"high": {}},
+    ],
+)  # fmt: skip
+def test_a_contract_that_says_what_cannot_be_tells_no_accuracy(change):
+    assert of_bundle().share == Share(90, 100)
+    assert of_bundle(told={**TOLD, **change}) is None
+    (name,) = change
+    assert of_bundle(told={key: value for key, value in TOLD.items() if key != name}) is None
 
 
 def test_bundles_of_one_name_are_told_apart_by_folder_or_path():
@@ -156,6 +180,17 @@ def test_tables_and_files_tell_the_same_numbers():
     assert flat(rated[0])["one_ms"] == pytest.approx(median, abs=1e-4)
     assert flat(rated[0])["model_8_per_second"] == pytest.approx(8000 / median, rel=1e-4)
     assert len(detail_rows(rated, True)[0]) == 1 + 2 + 2 + 3
+
+
+def test_a_bundle_without_pictures_has_dashes_where_others_have_their_speed_from_files_on():
+    bare, other = measured("bare", 1, 10), measured("other", 3, 20)
+    rated = rate([bare, dataclasses.replace(other, files=other.model)], [GOOD, GOOD])
+    columns, (first, second) = detail_columns(rated), detail_rows(rated, False)
+    assert (first[0], second[0]) == ("bare", "other")
+    assert len(columns) == len(first) == len(second)
+    place = columns.index("files, 8 at once")
+    assert (first[place], second[place]) == ("–", second[columns.index("8 at once")])
+    assert first[-1] == second[-1] == "100"
 
 
 def test_labelled_pictures_are_found_by_class_and_spread_over_all(folders):

@@ -139,6 +139,14 @@ def test_what_is_no_json_is_a_sentence(content, tmp_path):
         Manifest.load(tmp_path)
 
 
+def test_a_number_that_is_too_large_is_named_wherever_it_stands(tmp_path):
+    text = json.dumps(plain(MANIFEST, tmp_path))
+    assert '"passed": true' in text  # of a contract, which is taken as it is
+    (tmp_path / "bundle.json").write_text(text.replace('"passed": true', '"passed": -1e999'))
+    with pytest.raises(BundleError, match="-1e999 is too large a number"):
+        Manifest.load(tmp_path)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),

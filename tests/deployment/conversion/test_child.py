@@ -61,7 +61,7 @@ def made(folder, backend, layer="Doubled", policy="float32"):
     recipe.write_text(RECIPE)
     subprocess.run(
         [sys.executable, "-c", MAKE, str(recipe), backend, policy, layer], cwd=folder, check=True,
-        capture_output=True, env={**os.environ, "KERAS_BACKEND": backend}, timeout=120,
+        capture_output=True, env={**os.environ, "KERAS_BACKEND": backend}, timeout=600,
     )  # fmt: skip
     return recipe, dict(np.load(folder / "answers.npz"))
 

@@ -77,7 +77,7 @@ def test_the_command_needs_pydantic_and_rich_beside(trees, many, tmp_path):
     command = [python, "-I", "-m", "hornbeam", "predict", trees, *many, "--out"]
     for out in (tmp_path / "a.csv", tmp_path / "a.jsonl"):
         done = subprocess.run(
-            [*command, out], capture_output=True, text=True, timeout=60, check=False
+            [*command, out], capture_output=True, text=True, timeout=600, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert len(out.read_text().splitlines()) >= len(many)
@@ -109,7 +109,7 @@ def _ask(python, absent, bundle, format, pictures):
         [python, "-I", "-c", SCRIPT, arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -67,6 +67,14 @@ def test_one_picture_is_answered_as_in_a_batch(trees, pictures):
                 np.testing.assert_allclose(labels([alone]), labels([answer]), atol=1e-5)
 
 
+def test_batches_of_one_are_as_many_answers_as_pictures(trees, pictures):
+    with Predictor(trees, batch_size=1, threads=2) as predictor:
+        answers = predictor.predict(pictures)
+        assert predictor.predict([]) == []
+    assert [answer.picture for answer in answers] == list(map(str, pictures))
+    assert [bool(answer.error) for answer in answers] == [path == pictures[7] for path in pictures]
+
+
 def test_a_path_its_bytes_and_its_pixels_are_one_picture(trees, pictures):
     path = pictures[0]
     pixels = np.asarray(Image.open(path))

@@ -11,6 +11,7 @@ from hornbeam.deployment.contract.structure import faults
 from hornbeam.deployment.conversion.job import Job
 from hornbeam.deployment.conversion.quantisation import edgetpu, litert, onnx
 from hornbeam.deployment.conversion.quantisation.flatbuffer import Graph, float_operators
+from hornbeam.deployment.conversion.quantisation.running import input_of
 from hornbeam.deployment.conversion.quantisation.side_features import first_operators
 from hornbeam.deployment.runtimes.runtime import open_runtime
 from hornbeam.errors import ConfigError
@@ -134,6 +135,12 @@ def test_numbers_that_nothing_standardises_are_told(networks, job, tmp_path):
     for convert, name in ((litert.convert_int8, "m.tflite"), (onnx.convert_int8, "m.onnx")):
         made = convert(networks["bare"], job, tmp_path / name)
         assert any("does not standardise" in note for note in made.notes)
+
+
+def test_an_input_that_is_called_by_a_layer_is_found_by_its_whole_name():
+    inputs = {"image": 0, "image_data/add": 1}
+    assert input_of("image_data/add", inputs) == "image_data/add"
+    assert input_of("serving_default_image:0", inputs) == "image"
 
 
 def test_the_edge_tpu_is_refused(networks, job, tmp_path):

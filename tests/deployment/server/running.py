@@ -20,7 +20,7 @@ HELD = math.inf
 SLOW = Path(__file__).with_name("slow_model.py")
 
 
-def wait_until(happened, seconds=60):
+def wait_until(happened, seconds=300):
     """Wait until something is true, however busy the machine; return it."""
     end = time.monotonic() + seconds
     while not (found := happened()):
@@ -52,6 +52,8 @@ class Running:
             os.write(handle, str(seconds).encode())
             os.close(handle)
             program = [str(SLOW), self._slow]
+        if seconds == HELD:  # no limit of the server's own ends it before the test does
+            words = ("--timeout", 600, "--stop-timeout", 600, *words)
         self.process = subprocess.Popen(
             [sys.executable, *program, "serve", str(bundle), "--port", "0", *map(str, words)],
             env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -79,7 +81,7 @@ class Running:
         if self._slow is not None:
             Path(self._slow).unlink(missing_ok=True)
 
-    def wait_for(self, pattern, seconds=120):
+    def wait_for(self, pattern, seconds=300):
         """Return the match of the first line that fits."""
 
         def found():
@@ -97,7 +99,7 @@ class Running:
         assert found(), f"it has ended, and no line fits {pattern!r}: {self.lines} {self.errors}"
         return found()
 
-    def ask(self, method, path, body=None, headers=None, timeout=60):
+    def ask(self, method, path, body=None, headers=None, timeout=300):
         """Return status, headers in lower case, and the body, as JSON where it is some."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -122,7 +124,7 @@ class Running:
     def send(self, number):
         self.process.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM, seconds=40):
+    def stop(self, number=signal.SIGTERM, seconds=120):
         """End it; return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

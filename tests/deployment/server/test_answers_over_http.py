@@ -263,7 +263,7 @@ def test_every_answer_has_the_headers_of_safety(colours):
 
 
 def test_requests_follow_each_other_on_one_connection_and_in_advance(colours):
-    connection = http.client.HTTPConnection("127.0.0.1", colours.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", colours.port, timeout=60)
     for colour in (RED, GREEN, RED):
         connection.request("POST", "/predict", picture(*colour), {"Content-Type": "image/png"})
         said = json.loads(connection.getresponse().read())
@@ -299,6 +299,7 @@ def test_a_failing_model_is_500_and_counted_so(serving):
     assert server.metric('hornbeam_pictures_total{outcome="failed"}') == 2
     assert server.metric('hornbeam_pictures_total{outcome="unreadable"}') == 1
     assert server.metric('hornbeam_pictures_total{outcome="answered"}') == 1
+    assert server.stop() == 0  # all that it wrote has been read
     assert any("Traceback" in line for line in server.errors)
     server.errors.clear()
 

@@ -193,7 +193,7 @@ def test_a_full_queue_is_429_with_a_time_and_not_ready(serving):
 
 
 def test_more_bytes_than_may_wait_are_429(serving):
-    server = serving("--max-bytes", 3_000_000, "--max-memory", 4_000_000)
+    server = serving("--max-bytes", 3_000_000, "--max-memory", 4_000_000, "--read-timeout", 600)
     with connected(server) as slow:
         slow.sendall(HEAD + b"Content-Length: 3000000\r\n\r\n" + bytes(2_900_000))
         wait_until(lambda: server.metric("hornbeam_held_bytes") >= 2_800_000)
@@ -398,7 +398,7 @@ def test_clients_that_do_not_read_do_not_delay_the_end(serving):
 
 
 def test_more_connections_than_allowed_are_503_and_whether_it_lives_is_told(serving):
-    server = serving("--max-connections", 5)
+    server = serving("--max-connections", 5, "--read-timeout", 600)
     with contextlib.ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(connected(server))
@@ -413,7 +413,7 @@ def test_more_connections_than_allowed_are_503_and_whether_it_lives_is_told(serv
 
 
 def test_far_more_connections_than_allowed_are_cut(serving):
-    server = serving("--max-connections", 5)
+    server = serving("--max-connections", 5, "--read-timeout", 600)
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(server)) for _ in range(100)]
         wait_until(lambda: sum(map(is_cut, clients)) > 60)

@@ -131,15 +131,21 @@ def contract_accuracy(manifest: Manifest, artifact: Artifact, name: str) -> Accu
         artifact: one of its own.
         name: what the bundle is called.
     """
-    outputs = artifact.contract.get("outputs", artifact.contract)
+    outputs = artifact.contract.get("outputs")
     told: Any = outputs.get(manifest.tasks[0].name, {}) if isinstance(outputs, Mapping) else {}
     told = told.get("accuracy") if isinstance(told, Mapping) else None
     if not isinstance(told, Mapping):
         return None
-    pictures = int(told["pictures"])
-    share = Share(round(told["artifact"] * pictures), pictures)
+    try:
+        pictures = int(told["pictures"])
+        right = round(float(told["artifact"]) * pictures)
+        change = float(told["change"]), float(told["low"]), float(told["high"])
+    except (KeyError, TypeError, ValueError, OverflowError):  # a stranger may have written it
+        return None
+    if pictures < 1 or not 0 <= right <= pictures:
+        return None
+    share = Share(right, pictures)
     source = f"{pictures} pictures of the contract of {name}"
-    change = float(told["change"]), float(told["low"]), float(told["high"])
     prints = manifest.fingerprints
     # A bundle that does not say which pictures those were can only be compared with itself.
     which = f"{prints.get('pictures', f'of {name}')}: {pictures} for {manifest.tasks[0].name}"

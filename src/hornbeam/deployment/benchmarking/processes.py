@@ -47,7 +47,7 @@ class Process:
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        if not line:
+        if not line.endswith("\n"):  # all that it could write before it died
             code = self._process.wait()
             raise BundleError(f"its process ended with code {code}")
         said = dict(json.loads(line))

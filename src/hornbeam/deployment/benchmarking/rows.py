@@ -37,21 +37,21 @@ def pareto_rows(rated: Sequence[Rated], names: bool) -> list[list[str]]:
 
 def detail_columns(rated: Sequence[Rated]) -> list[str]:
     """Return the columns of the second table."""
-    first = rated[0].measured
     return [
-        "artifact", "p90 ms", "p99 ms", *(f"{size} at once" for size in first.model),
-        *(f"files, {size} at once" for size in first.files), "load ms", "first ms", "peak MB",
+        "artifact", "p90 ms", "p99 ms", *(f"{size} at once" for size in rated[0].measured.model),
+        *(f"files, {size} at once" for size in _of_files(rated)), "load ms", "first ms", "peak MB",
     ]  # fmt: skip
 
 
 def detail_rows(rated: Sequence[Rated], names: bool) -> list[list[str]]:
     """Return the rest: tails, pictures per second by batch, from the file on, start, memory."""
+    sizes = _of_files(rated)
     return [
         [
             title(each, names), shown(each.measured.one.percentile(90)),
             shown(each.measured.one.percentile(99)),
             *(_rate(size, timed) for size, timed in each.measured.model.items()),
-            *(_rate(size, timed) for size, timed in each.measured.files.items()),
+            *(_rate(size, each.measured.files.get(size)) for size in sizes),
             shown(each.measured.started["load"]), shown(each.measured.started["first"]),
             f"{each.measured.peak:,.0f}",
         ]
@@ -150,7 +150,14 @@ def between(timed: Timed) -> str:
     return f"{shown(low)} to {shown(high)}"
 
 
-def _rate(size: int, timed: Timed) -> str:
+def _of_files(rated: Sequence[Rated]) -> list[int]:
+    """Return in which batches any was asked about files; a bundle without pictures was in none."""
+    return sorted({size for each in rated for size in each.measured.files})
+
+
+def _rate(size: int, timed: Timed | None) -> str:
+    if timed is None:
+        return "–"
     return f"{1000 * size / timed.median:,.0f}/s"
 
 

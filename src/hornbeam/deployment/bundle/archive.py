@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 import tempfile
@@ -195,6 +196,8 @@ def _unpack(
                             f"than the {entry.file_size} bytes that it declares."
                         )
                     file.write(block)
+                file.flush()
+                os.fsync(file.fileno())  # those below folders are not reached by `flush_directory`
             if left:
                 raise zipfile.BadZipFile(f"'{entry.filename}' ends early")
         for folder in {(temporary / entry.filename).parent for entry in entries} | {temporary}:

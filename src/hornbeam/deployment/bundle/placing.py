@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import shutil
 import time
@@ -144,11 +145,17 @@ def with_answers_of(
 
 
 def _tidy(directory: Path) -> None:
-    """Put back the bundle that a killed export had moved, and remove what it had half made."""
+    """Put back the bundle that a killed export had moved, and remove what it had half made.
+
+    Where the new one has its name already, the moved one was to be removed; it would be in the way.
+    """
     earlier = directory.with_name(f".earlier-{directory.name}")
-    if earlier.is_dir() and not directory.exists():
-        earlier.replace(directory)
-    for part in directory.parent.glob(f".part-{directory.name}-*"):
+    if earlier.is_dir():
+        if directory.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
+        else:
+            earlier.replace(directory)
+    for part in directory.parent.glob(f".part-{glob.escape(directory.name)}-*"):
         if part.is_dir() and time.time() - part.stat().st_mtime > _STALE:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -49,7 +49,7 @@ def parsed(content: bytes) -> object:
         BundleError: it is none.
     """
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return json.loads(content, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         words = " ".join(str(error).split())
         raise BundleError(f"it is no JSON ({type(error).__name__}: {words[:200]})") from None
@@ -57,6 +57,13 @@ def parsed(content: bytes) -> object:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999; also where nothing else looks, as in a contract
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def manifest_of(content: object) -> Manifest:

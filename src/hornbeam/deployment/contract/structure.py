@@ -1,7 +1,6 @@
 """What must be true of a file before it is asked anything: inputs, outputs, operators.
 
-Some converters succeed with files that no other runtime takes, or whose inputs nobody knows of
-(DESIGN.md 15).
+Some converters succeed with files that no other runtime takes, or whose inputs nobody knows of.
 """
 
 from __future__ import annotations

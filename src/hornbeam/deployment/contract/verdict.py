@@ -10,14 +10,12 @@ from hornbeam.config import CLEAR_MARGIN, Tolerance
 _EXACT = 0.999
 """From this bound on no picture may change, however few there are."""
 
-_INT8 = ("litert-int8", "edgetpu", "onnx-int8")
-
 _HEEDED = {
     "litert-int8": "--int8-activations 16, or (with 8) --float-layers auto, or ",
     "onnx-int8": "--int8-activations 16, or ",
     "edgetpu": "litert-int8, whose layers may stay in float, or ",
 }
-"""By format, what its conversion heeds."""
+"""By format of integers, what its conversion heeds."""
 
 
 def failures(compared: Mapping[str, Mapping[str, Any]], tolerance: Tolerance) -> list[str]:
@@ -94,9 +92,10 @@ def suffering(compared: Mapping[str, Mapping[str, Any]]) -> str:
 
 def advice(format: str) -> str:
     """Return what to do about an artifact that answers otherwise."""
-    if format in _INT8:
-        options = _HEEDED.get(format, "")
-        return f"Try {options}another number of --calibration-pictures (100 to 256 are usual)."
+    if format in _HEEDED:
+        return (
+            f"Try {_HEEDED[format]}another number of --calibration-pictures (100 to 256 are usual)."
+        )
     if format == "litert-f16":
         return "Weights of 16 bits are too coarse for this network; use litert, or try litert-int8."
     if format == "litert-dynamic":

@@ -1,1 +1,1 @@
-"""The model in other formats, always made by TensorFlow in a process of its own (DESIGN.md 15)."""
+"""The model in other formats, made by TensorFlow in a process of its own (docs/decisions/0014)."""

@@ -1,4 +1,4 @@
-"""The model anew, in float32, as converters can take it (DESIGN.md 15)."""
+"""The model anew, in float32, as converters can take it."""
 
 from __future__ import annotations
 

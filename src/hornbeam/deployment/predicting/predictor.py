@@ -133,14 +133,10 @@ class Predictor:
             outputs = self._runtime.run(image, features)
         return answers_of(self.manifest, outputs)
 
-    def warm_up(self, batch: int | None = None) -> None:
-        """Ask about a grey picture, and a batch of them, so that the first real answer is as quick.
-
-        Args:
-            batch: how many; else `batch_size`.
-        """
+    def warm_up(self) -> None:
+        """Ask about a grey picture, and a batch of them, so that the first real answer is as quick."""
         columns = len(self.manifest.features)
-        for size in sorted({1, batch or self.batch_size}):
+        for size in sorted({1, self.batch_size}):
             grey = np.full((size, *self.manifest.image_size), 128, np.uint8)
             self.ask(grey, np.zeros((size, columns), np.float32) if columns else None)
 

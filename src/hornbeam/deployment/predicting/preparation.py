@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -157,8 +155,6 @@ def _preprocess_of(directory: Path, manifest: Manifest, trust: bool) -> Callable
         )
     from hornbeam.recipe import Recipe
 
-    with contextlib.suppress(KeyError):
-        del sys.modules["hornbeam_recipe"]
     try:
         found = Recipe.load(path).preprocess
     except ConfigError as error:

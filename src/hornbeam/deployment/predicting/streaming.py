@@ -105,7 +105,7 @@ def stream(
     """See `Predictor.stream`."""
     given = _Source(_pairs(pictures, features), predictor.batch_size)
     first = given.batch()
-    if len(first) < 2:  # a pool of threads takes longer than a picture
+    if len(first) < 2 <= predictor.batch_size:  # all there is: a pool takes longer than a picture
         if first:
             batch = _Batch(1, predictor)
             batch.start(first, None)

@@ -17,7 +17,7 @@ _LIBRARIES = {"Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
 class EdgeTpuRuntime(LiteRTRuntime):
     """A file for the Edge TPU, whose shapes are fixed: one picture at a time."""
 
-    _tried = True
+    _resizable = False
 
     def _options(self) -> dict[str, Any]:
         library = _LIBRARIES.get(platform.system(), "libedgetpu.so.1")

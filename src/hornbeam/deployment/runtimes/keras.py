@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hornbeam import backend
 from hornbeam.deployment.bundle.manifest import FEATURES, IMAGE, Artifact
+from hornbeam.deployment.runtimes.quiet import expect_many_networks
 from hornbeam.deployment.runtimes.runtime import Answers, Runtime
 
 
@@ -22,6 +23,7 @@ class KerasRuntime(Runtime):
     def __init__(self, path: Path, artifact: Artifact, threads: int, trust: bool) -> None:
         super().__init__(artifact)
         backend.select_backend("auto")
+        expect_many_networks()
         from hornbeam.models.untrusted.loading import load_model
 
         self._model = load_model(path, trust=trust)

@@ -28,6 +28,9 @@ class LiteRTRuntime(Runtime):
     answers as the first.
     """
 
+    _resizable = True
+    """Whether that is worth a try."""
+
     def __init__(self, path: Path, artifact: Artifact, threads: int, trust: bool) -> None:
         super().__init__(artifact)
         self._path, self._threads = path, threads
@@ -40,7 +43,7 @@ class LiteRTRuntime(Runtime):
         count, done = len(image), 0
         inputs = self.inputs_of(image, features)
         parts: list[dict[str, NDArray[np.float32]]] = []
-        if count >= AT_ONCE and not self._tried:
+        if count >= AT_ONCE and self._resizable and not self._tried:
             self._try_many()
         while done < count:
             size = AT_ONCE if self._many is not None and count - done >= AT_ONCE else 1

@@ -1,15 +1,19 @@
-"""What libraries print when they open a file, kept from those who did not ask for it."""
+"""What libraries print when they open or ask a network, kept from those who did not ask for it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
 
 _ONE_AT_A_TIME = threading.RLock()
 _depth = 0
+
+_ADVICE = re.compile(r"make_predict_function.* triggered tf\.function retracing")
 
 
 @contextlib.contextmanager
@@ -36,3 +40,15 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             _depth -= 1
+
+
+def expect_many_networks() -> None:
+    """Keep TensorFlow from advising, in this process, against asking one network of Keras after another.
+
+    It takes their functions for one that is traced again and again, and says so in 500 characters.
+    """
+    logging.getLogger("tensorflow").addFilter(_is_other_advice)  # once, however often
+
+
+def _is_other_advice(record: logging.LogRecord) -> bool:
+    return not _ADVICE.search(record.getMessage())

@@ -74,7 +74,7 @@ class Server:
         known = frozenset(route.path for route in app.routes if hasattr(route, "path"))
         self.app: App = Guard(
             app, token=options.secret(), metrics=self.metrics, known=known, log=log,
-            cross_origin=bool(options.allow_origin), crowded=self._is_crowded,
+            origins=options.allow_origin, crowded=self._is_crowded,
         )  # fmt: skip
 
     def _is_crowded(self) -> bool:
@@ -259,7 +259,7 @@ def _describe(server: Server) -> FastAPI:
         try:
             now, before = await server.reload()
         except HornbeamError as error:
-            return _refused(Refusal(409, f"{before_serves(server)}: {error}"))
+            return _refused(Refusal(409, f"{_serves_on(server)}: {error}"))
         return Response(
             json.dumps({"bundle": now, "before": before}), media_type="application/json"
         )
@@ -312,7 +312,7 @@ def _describe(server: Server) -> FastAPI:
     return app
 
 
-def before_serves(server: Server) -> str:
+def _serves_on(server: Server) -> str:
     """Return the beginning of a sentence about a bundle that was refused."""
     return f"The new bundle is refused, and {server.shelf.served.identity} serves on"
 

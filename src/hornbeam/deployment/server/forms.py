@@ -26,7 +26,7 @@ from hornbeam.deployment.server.schemas import (
     Questions,
 )
 
-TYPES = f"{FORM}, {JSON}, {BYTES} or image/…"
+_TYPES = f"{FORM}, {JSON}, {BYTES} or image/…"
 
 _MOST_FIELDS = 16
 """Of a form, beside the pictures; there is use for one."""
@@ -73,8 +73,8 @@ def media_type(content_type: str | None) -> str:
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind not in (FORM, JSON, BYTES) and not kind.startswith("image/"):
         raise Refusal(
-            415, f"Send pictures as {TYPES} (Content-Type was {_quoted(kind)})." if kind
-            else f"Send pictures as {TYPES}; there was no Content-Type.",
+            415, f"Send pictures as {_TYPES} (Content-Type was {_quoted(kind)})." if kind
+            else f"Send pictures as {_TYPES}; there was no Content-Type.",
         )  # fmt: skip
     return kind
 

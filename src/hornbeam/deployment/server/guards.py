@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from hornbeam.deployment.server.intake import Message, Receive, discard_body
@@ -32,6 +32,8 @@ _SAFETY = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
+_READABLE_BY = b"access-control-allow-origin"
+
 
 class Guard:
     """The outermost application of ASGI.
@@ -42,25 +44,26 @@ class Guard:
         metrics: where requests are counted.
         known: the addresses that there are; others are counted as one.
         log: told each request in a line, or `None`.
-        cross_origin: whether pages of other addresses may ask.
+        origins: pages of which other addresses may ask; `*` for all.
         crowded: tells whether there are more connections than allowed.
     """
 
     def __init__(
         self, app: App, *, token: str | None, metrics: Metrics, known: frozenset[str],
-        log: Callable[[str], None] | None, cross_origin: bool, crowded: Callable[[], bool],
+        log: Callable[[str], None] | None, origins: Sequence[str], crowded: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._app, self._metrics, self._known, self._log = app, metrics, known, log
         self._token = token.encode() if token is not None else None
         self._crowded = crowded
-        self._safety = _SAFETY[:-1] if cross_origin else _SAFETY
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._safety = _SAFETY[:-1] if origins else _SAFETY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._safety)
+        exchange = _Exchange(scope, receive, send, self._headers_for(scope))
         started = time.perf_counter()
         try:
             if scope["path"] not in HEALTH and self._crowded():
@@ -74,6 +77,17 @@ class Guard:
             raise
         finally:
             self._note(scope, exchange, time.perf_counter() - started)
+
+    def _headers_for(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Return what each answer has, so that pages which may ask can read refusals, too."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        if origin is None:
+            return self._safety
+        if b"*" in self._origins:
+            return [*self._safety, (_READABLE_BY, b"*")]
+        if origin in self._origins:
+            return [*self._safety, (_READABLE_BY, origin), (b"vary", b"Origin")]
+        return self._safety
 
     def _may(self, scope: Scope) -> bool:
         """Whether the request has the token, where it needs one.

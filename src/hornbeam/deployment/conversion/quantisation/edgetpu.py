@@ -1,8 +1,7 @@
 """`edgetpu`: the integer file, checked against what the Edge TPU's compiler demands, and compiled.
 
-The compiler is a program of Google's that no package registry has (DESIGN.md 15, failure 8). Where it is
-on the PATH it is run; otherwise there is no artifact, but what to compile, what is known about it, and
-the command.
+The compiler is a program of Google's that no package registry has. Where it is on the PATH it is run;
+otherwise there is no artifact, but what to compile, what is known about it, and the command.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ def convert(model: keras.Model, job: Job, path: Path) -> Converted:
     return dataclasses.replace(made, file=path.name, notes=(*notes, *said))
 
 
-def command(source: str, out: str = ".") -> str:
-    """Return what compiles a file."""
-    return f"{COMPILER} -s -o {out} {source}"
+def command(source: str) -> str:
+    """Return what compiles a file, in its folder."""
+    return f"{COMPILER} -s -o . {source}"
 
 
 def compile_file(source: Path, path: Path) -> list[str]:

@@ -232,10 +232,7 @@ def _make_end_bytes(graph: Graph, operator: Operator) -> None:
         return  # it is needed as a float, too
     changed = graph.subgraph.tensors[end.index]
     changed.type, changed.quantization = schema.TensorType.UINT8, _byte_quantization(other)
-    node = graph.subgraph.operators[operator.index]
-    node.opcodeIndex = code_of(graph, schema.BuiltinOperator.QUANTIZE, 2)
-    node.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-    node.builtinOptions = schema.QuantizeOptionsT()
+    make_quantize(graph, graph.subgraph.operators[operator.index])
 
 
 def _conversion(graph: Graph, tensor: TensorInside, ends: Any, *, enters: bool) -> Any:
@@ -252,10 +249,7 @@ def _conversion(graph: Graph, tensor: TensorInside, ends: Any, *, enters: bool) 
     for signature in graph.model.signatureDefs or []:
         for each in signature.inputs if enters else signature.outputs:
             each.tensorIndex = new if each.tensorIndex == tensor.index else each.tensorIndex
-    node = schema.OperatorT()
-    node.opcodeIndex = code_of(graph, schema.BuiltinOperator.QUANTIZE, 2)
-    node.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-    node.builtinOptions = schema.QuantizeOptionsT()
+    node = make_quantize(graph, schema.OperatorT())
     node.inputs, node.outputs = ([new], [tensor.index]) if enters else ([tensor.index], [new])
     return node
 
@@ -267,6 +261,14 @@ def _byte_quantization(tensor: TensorInside) -> Any:
     result.scale = [float(tensor.scales[0])]
     result.zeroPoint = [int(tensor.zero_points[0]) + 128]
     return result
+
+
+def make_quantize(graph: Graph, node: Any) -> Any:
+    """Make a node of a graph a QUANTIZE, and return it."""
+    node.opcodeIndex = code_of(graph, schema.BuiltinOperator.QUANTIZE, 2)
+    node.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
+    node.builtinOptions = schema.QuantizeOptionsT()
+    return node
 
 
 def code_of(graph: Graph, builtin: int, version: int) -> int:

@@ -31,7 +31,7 @@ def by_converter(content: bytes, ranges: Ranges, *, float_nodes: tuple[str, ...]
 
     It reads the ranges from the tensors of the file, as its own calibrator would have written them.
     FULLY_CONNECTED gets one scale for all of its weights: older runtimes, and the Edge TPU's compiler,
-    compute nonsense of several (DESIGN.md 15, failure 4).
+    compute nonsense of several.
 
     Args:
         content: float file.

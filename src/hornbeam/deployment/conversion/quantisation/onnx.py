@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbeam import backend
+from hornbeam.deployment.bundle.manifest import IMAGE
 from hornbeam.deployment.conversion.ending import tell
 from hornbeam.deployment.conversion.job import Converted, Job
 from hornbeam.deployment.conversion.onnx import write_onnx
@@ -73,7 +74,7 @@ def convert_int8(model: keras.Model, job: Job, path: Path) -> Converted:
             candidates.append(Candidate(way, b"", closeness(expected, found)))
         kept = required(best(candidates), candidates)
         shutil.copyfile(files[kept.way], path)
-    notes = [in_words(candidates, kept, len(chosen_by["image"]))]
+    notes = [in_words(candidates, kept, len(chosen_by[IMAGE]))]
     if job.features:
         notes.append(note_of([kind for _, kind in in_float]))
     if bits == 16:

@@ -24,9 +24,9 @@ LOW, HIGH = "hornbeam_low:", "hornbeam_high:"
 def prepared(path: Path, out: Path) -> None:
     """Write the file with shapes inferred and batch normalisation folded: what quantising begins with.
 
-    Without it the file that comes out is 1.7 to 4 times slower (DESIGN.md 15, failure 7). Symbolic
-    inference, which needs sympy, stumbles over outputs whose rank the file does not tell; ONNX's own
-    inference goes on without it.
+    Without it the file that comes out is 1.7 to 4 times slower. Symbolic inference, which needs
+    sympy, stumbles over outputs whose rank the file does not tell; ONNX's own inference goes on without
+    it.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

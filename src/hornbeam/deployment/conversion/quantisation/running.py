@@ -67,5 +67,10 @@ def answers(
 
 
 def input_of(tensor: str, inputs: Mapping[str, Any]) -> str:
-    """Return which input a tensor of a file is: by its name, or the only one."""
+    """Return which input a tensor of a file is: by its name, by a part of it, or the only one.
+
+    What stands for the numbers beside a picture may be called by a layer, as `image_data/add`.
+    """
+    if tensor in inputs:
+        return tensor
     return next((name for name in inputs if name in tensor), next(iter(inputs)))

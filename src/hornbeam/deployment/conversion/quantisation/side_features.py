@@ -16,7 +16,12 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from hornbeam.deployment.bundle.manifest import FEATURES
-from hornbeam.deployment.conversion.quantisation.flatbuffer import Graph, Operator, code_of
+from hornbeam.deployment.conversion.quantisation.flatbuffer import (
+    Graph,
+    Operator,
+    code_of,
+    make_quantize,
+)
 from hornbeam.deployment.conversion.quantisation.running import interpreter, set_inputs
 
 IN_FLOAT = (
@@ -76,14 +81,12 @@ def quantised_behind(content: bytes, quantise: Callable[[bytes], bytes]) -> byte
     return _joined(graph, first, Graph(quantise(_cut(content, first))))
 
 
-def standardised(
-    content: bytes, inputs: dict[str, NDArray[Any]], threads: int = 1
-) -> dict[str, NDArray[Any]]:
+def standardised(content: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return inputs for the file without its first operators: with what these make of the numbers."""
     first = first_operators(Graph(content))
     if not first:
         return inputs
-    running = interpreter(content, threads, keep_all=True)
+    running = interpreter(content, 1, keep_all=True)
     rows = []
     for row in range(len(inputs[FEATURES])):
         set_inputs(running, inputs, row)
@@ -130,10 +133,7 @@ def _joined(source: Graph, first: Sequence[Operator], target: Graph) -> bytes:
     if inside.dtype == "FLOAT32":
         places[end.index] = inside.index
     else:
-        node = schema.OperatorT()
-        node.opcodeIndex = code_of(target, schema.BuiltinOperator.QUANTIZE, 2)
-        node.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
-        node.builtinOptions = schema.QuantizeOptionsT()
+        node = make_quantize(target, schema.OperatorT())
         node.inputs, node.outputs = [place_of(end.index)], [inside.index]
         nodes.append(node)
     for operator in reversed(first):
