@@ -17,13 +17,7 @@ from hornbeam.config import TableOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
 from hornbeam.data.tables.examples import read_examples
-from hornbeam.data.tables.folders import (
-    TASK_NAME,
-    UNSPLIT,
-    Tell,
-    read_folder,
-    refuse,
-)
+from hornbeam.data.tables.folders import TASK_NAME, UNSPLIT, Tell, read_folder, refuse
 from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
 from hornbeam.data.tables.manifests import is_manifest, read_manifest, read_unlabelled
 from hornbeam.data.tasks import Task
@@ -161,18 +155,25 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     if count >= len(training):
         return dataset
     order = np.random.default_rng(seed).permutation(training)
-    first = []
+    first: list[int] = []
     for task in dataset.tasks:
         labels = dataset.labels(task)[order]
-        columns = labels.T if task.multi_label else labels == np.arange(len(task.classes))[:, None]
-        first += [int(order[np.argmax(column)]) for column in columns if column.any()]
+        if task.multi_label:
+            first += [int(order[np.argmax(column)]) for column in labels.T if column.any()]
+        else:
+            found, places = np.unique(labels, return_index=True)
+            first += order[places[found >= 0]].tolist()
     chosen = list(dict.fromkeys([*first, *order.tolist()]))[:count]
     kept = np.setdiff1d(np.arange(len(dataset)), training)
     return dataset.take(np.sort(np.concatenate([kept, np.asarray(chosen, np.int64)])))
 
 
 def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, ...] | None) -> Rows:
-    if _PATTERN.search(location) or _SHARD.search(location):
+    # A folder or manifest that is there may have brackets in its name, and is no pattern then.
+    is_there = not remote.is_remote(location) and (
+        os.path.isdir(location) or (is_manifest(location) and os.path.isfile(location))
+    )
+    if not is_there and (_PATTERN.search(location) or _SHARD.search(location)):
         return _read_shards(_matching(location), options)
     if is_manifest(location):
         return read_manifest(location, options, tasks)

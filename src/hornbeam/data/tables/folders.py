@@ -48,7 +48,7 @@ def refuse(kind: str, sentence: str) -> None:
     if kind == "stray":
         console.warn(sentence)
     else:
-        raise DataError(sentence)
+        raise DataError(f"{sentence} `hornbeam check` tells all that is wrong.")
 
 
 def read_folder(root: Path | str, tell: Tell = refuse, any_class: bool = False) -> Rows:
