@@ -76,7 +76,7 @@ def tells_names(path: Path) -> bool:
 
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
-            file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+            file = h5py.File(io.BytesIO(archive.read(WEIGHTS)))
     else:
         file = h5py.File(path)
     with file:
