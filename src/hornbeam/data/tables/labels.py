@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, lists_like, natural_order
+from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, lists_like
 from hornbeam.data.tasks import Task
+from hornbeam.data.walking import natural_key
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 BACKGROUND = "background"
 """The class that `--background-class` puts before all others."""
-
 
 _LONGEST_NAME = 1000
 """Characters of a class name; what is longer was not meant as one."""
@@ -256,7 +256,7 @@ def _classes_of(
         flat = _names_of_numbers(flat, names)
     else:
         found = pc.unique(flat.drop_null()).to_pylist()
-        names = order or tuple(sorted(found, key=natural_order))
+        names = order or tuple(sorted(found, key=natural_key))
     if options.background_class and BACKGROUND not in names:
         names = (BACKGROUND, *names)
     return names, flat
