@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from hornbeam.data.inspection.duplicates import (
-    ALIKE,
-    alike,
     exact_groups,
     near_duplicate_groups,
     near_pairs,
     rows_of_groups,
 )
+from hornbeam.data.inspection.likeness import ALIKE, alike
 from hornbeam.data.inspection.measures import FACT, note_pixels
 from hornbeam.data.pixels.images import decode
 
