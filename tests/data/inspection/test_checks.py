@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -304,6 +305,14 @@ def test_what_was_found_is_the_same_when_it_is_remembered(copy):
     part = gather(dataset.take([5, 2]), 1)
     assert (part.rows == first.rows[[5, 2]]).all()
     assert gather(dataset, 1).read == 0, "a part of the pictures made the others forgotten"
+
+
+def test_pictures_below_a_name_that_is_no_utf_8_are_remembered_too(copy, tmp_path):
+    moved = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    copy.rename(moved)
+    dataset = open_folder(moved)
+    assert gather(dataset, 1).read == len(dataset)
+    assert gather(dataset, 1).read == 0
 
 
 def test_a_file_that_was_just_written_is_not_remembered(copy):
