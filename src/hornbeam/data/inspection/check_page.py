@@ -23,6 +23,9 @@ _MOST_GROUPS = 16
 _MOST_OF_GROUP = 6
 """… and pictures of each."""
 
+_SIDE = 144
+"""Longer side of a thumbnail, in pixels."""
+
 _STYLE = """<style>
 .shots { grid-template-columns: repeat(auto-fill, 9rem); }
 .shots figure img, .none { width: 9rem; height: 9rem; object-fit: contain; background: var(--line); }
@@ -142,6 +145,5 @@ class _Shots:
         if self.can_show(path):
             row = self._rows[path]
             with contextlib.suppress(DataError):  # it was there a moment ago
-                pixels = self._dataset.decode(row, self._dataset.read(row))
-                return thumbnail(pixels, side=144, crop=False)
+                return thumbnail(self._dataset.preview(row, _SIDE)[0], side=_SIDE, crop=False)
         return '<div class="none">?</div>'
