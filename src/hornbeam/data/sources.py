@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import re
@@ -96,7 +97,7 @@ def open_both(
     shared = [name for name in tables[0].column_names if name in tables[1].column_names]
     table = pa.concat_tables([table.select(shared) for table in tables]).combine_chunks()
     root = training.root if remote.is_remote(training.root) else Path(training.root).absolute()
-    return Dataset(root, table, training.tasks, training.reader)
+    return dataclasses.replace(training, root=root, table=table)
 
 
 def open_pictures(

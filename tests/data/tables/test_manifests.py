@@ -255,7 +255,9 @@ def test_training_and_validation_may_be_two_manifests(manifest, folders, tmp_pat
     folders({"a/1.jpg": 1, "a/2.jpg": 2, "b/1.jpg": 3}, tmp_path)
     (tmp_path / "t.csv").write_text("path,label\na/1.jpg,x\na/2.jpg,y\n")
     (tmp_path / "b" / "v.csv").write_text("path,label\n1.jpg,y\n")
-    both = open_both(str(tmp_path / "t.csv"), str(tmp_path / "b" / "v.csv"), TableOptions())
+    options = TableOptions(max_pixels=700)
+    both = open_both(str(tmp_path / "t.csv"), str(tmp_path / "b" / "v.csv"), options)
+    assert both.max_pixels == 700
     assert both.table["split"].to_pylist() == ["train", "train", "validation"]
     assert both.labels(both.tasks[0]).tolist() == [0, 1, 1]
     assert all(both.read(row) for row in range(3))
