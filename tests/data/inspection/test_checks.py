@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hornbeam.config import TableOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection import memory
 from hornbeam.data.inspection.checks import find_faults, find_oddities, verify
 from hornbeam.data.inspection.facts import gather
 from hornbeam.data.inspection.findings import KINDS
 from hornbeam.data.pixels.images import decode
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset, open_folder
 from hornbeam.data.tasks import Task
 
 
@@ -229,6 +230,12 @@ def test_classes_that_are_tiny_single_or_missing_are_told(folders):
         "tiny-class": "Class 'few' has 2 pictures, fewer than 10.",
         "imbalance": "Class 'many' has 40 pictures and 'one' 1: 40 times as many.",
     }
+
+
+def test_the_background_needs_no_pictures(copy):
+    dataset = open_dataset(str(copy), TableOptions(background_class=True))
+    facts = gather(dataset, 2, cache=False)
+    assert find_faults(dataset, facts, near=6, smallest_class=2, threads=2) == []
 
 
 def test_classes_that_differ_between_splits_are_a_finding_and_stop_nothing(
