@@ -68,6 +68,9 @@ def test_a_classifier_is_a_keras_model_with_names():
     np.testing.assert_allclose(found["kind"].sum(axis=1), np.ones(5), rtol=1e-6)
     np.testing.assert_allclose(found["marks"], 1 / (1 + np.exp(-logits["marks"])), rtol=1e-4)
     np.testing.assert_allclose(classifier.logits(images)["kind"], logits["kind"], atol=1e-5)
+    bias = classifier.model.get_layer("marks").bias
+    bias.assign(np.full(bias.shape, -1000.0))  # and no warning of an overflow
+    assert not classifier.probabilities(images)["marks"].any()
     assert Classifier.build("compact", TASKS).image_size[2] == 3
 
 

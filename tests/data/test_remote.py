@@ -119,10 +119,11 @@ def test_a_server_that_hangs_is_given_up(monkeypatch):
 
 
 def test_nobody_at_an_address_is_a_sentence():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:  # bound and not listening, so that nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    with pytest.raises(DataError, match=r"m.csv: it could not be fetched"):
-        open_dataset(f"http://127.0.0.1:{port}/m.csv", TableOptions())
+        with pytest.raises(DataError, match=r"m.csv: it could not be fetched"):
+            open_dataset(f"http://127.0.0.1:{port}/m.csv", TableOptions())
 
 
 def test_an_unknown_kind_of_address_is_a_sentence():

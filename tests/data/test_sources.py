@@ -49,6 +49,15 @@ def test_hidden_folders_are_no_classes(folders):
     assert open_folder(root).paths == ["cat/1.jpg", "dog/2.jpg"]
 
 
+def test_brackets_in_the_name_of_what_is_there_make_no_pattern(folders, tmp_path):
+    root = folders({"cat/1.jpg": 1, "dog/2.jpg": 2}, tmp_path / "photos [2020]")
+    assert open_folder(root).paths == ["cat/1.jpg", "dog/2.jpg"]
+    (root / "list[1].csv").write_text("path,label\ncat/1.jpg,a\ndog/2.jpg,b\n")
+    assert open_folder(root / "list[1].csv").paths == ["cat/1.jpg", "dog/2.jpg"]
+    with pytest.raises(ConfigError, match=r"There is no file .*gone\[1\]"):
+        open_folder(root / "gone[1]")
+
+
 def test_a_link_that_leads_in_a_circle_is_followed_once(folders):
     root = folders({"cat/1.jpg": 1, "dog/2.jpg": 2})
     (root / "cat" / "again").symlink_to(root / "cat")
@@ -61,7 +70,8 @@ def test_a_link_that_leads_in_a_circle_is_followed_once(folders):
         ({"1.jpg": 1}, DataError, "in no class folder"),
         ({"notes.txt": b"x"}, DataError, "no pictures in"),
         ({"cat/1.jpg": 1}, DataError, "one class, 'cat'"),
-        ({"cat/1.jpg": 1, "dog/notes.txt": b"x"}, DataError, "no pictures of class 'dog'"),
+        ({"cat/1.jpg": 1, "dog/notes.txt": b"x"}, DataError,
+         "no pictures of class 'dog'.*`hornbeam check` tells all"),
         ({"train/cat/1.jpg": 1, "train/dog/1.jpg": 1, "val/cat/1.jpg": 1}, DataError,
          "train has 'dog' and validation has not"),
         ({"train/cat/1.jpg": 1, "train/dog/1.jpg": 1, "val/cat/1.jpg": 1, "val/cow/1.jpg": 1}, DataError,

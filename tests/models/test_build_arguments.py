@@ -56,8 +56,12 @@ def test_a_function_that_takes_any_gets_them():
             input_shape, targets, **{k: v for k, v in others.items() if k == "width"}
         )
 
-    model = adapt_user_model(build, (4, 4), TASKS, arguments={"width": 5})
-    assert [n.units for n in model.layers if isinstance(n, keras.layers.Dense)] == [5, 2]
+    def renamed(shape, tasks, **others):
+        return build(shape, tasks, **others)
+
+    for function in (build, renamed):
+        model = adapt_user_model(function, (4, 4), TASKS, arguments={"width": 5})
+        assert [n.units for n in model.layers if isinstance(n, keras.layers.Dense)] == [5, 2]
 
 
 @pytest.mark.parametrize("text", ["width", "=3", "2a=3"])

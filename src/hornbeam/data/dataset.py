@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +24,6 @@ from hornbeam.storage import write_table
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
-
 
 COLUMNS = ("path", "split", "group", "digest", "shard", "offset", "length", "example")
 """Names of columns that are not labels; a task cannot be called so."""
@@ -351,12 +349,6 @@ class Dataset:
         except (OSError, pa.ArrowException, KeyError) as error:
             raise DataError(f"{path}: the table of examples cannot be read ({error}).") from None
         return cls(root, table, tasks, reader or Files())
-
-
-def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key that puts `class2` before `class10`, and `cat` beside `Cat`."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], name
 
 
 def _strings(values: Any) -> Any:

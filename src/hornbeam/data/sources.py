@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import re
@@ -17,13 +18,7 @@ from hornbeam.config import TableOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import TRAIN, VALIDATION, Dataset
 from hornbeam.data.tables.examples import read_examples
-from hornbeam.data.tables.folders import (
-    TASK_NAME,
-    UNSPLIT,
-    Tell,
-    read_folder,
-    refuse,
-)
+from hornbeam.data.tables.folders import TASK_NAME, UNSPLIT, Tell, read_folder, refuse
 from hornbeam.data.tables.labels import Rows, from_dataset, to_dataset
 from hornbeam.data.tables.manifests import is_manifest, read_manifest, read_unlabelled
 from hornbeam.data.tasks import Task
@@ -102,7 +97,7 @@ def open_both(
     shared = [name for name in tables[0].column_names if name in tables[1].column_names]
     table = pa.concat_tables([table.select(shared) for table in tables]).combine_chunks()
     root = training.root if remote.is_remote(training.root) else Path(training.root).absolute()
-    return Dataset(root, table, training.tasks, training.reader)
+    return dataclasses.replace(training, root=root, table=table)
 
 
 def open_pictures(
@@ -161,18 +156,25 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     if count >= len(training):
         return dataset
     order = np.random.default_rng(seed).permutation(training)
-    first = []
+    first: list[int] = []
     for task in dataset.tasks:
         labels = dataset.labels(task)[order]
-        columns = labels.T if task.multi_label else labels == np.arange(len(task.classes))[:, None]
-        first += [int(order[np.argmax(column)]) for column in columns if column.any()]
+        if task.multi_label:
+            first += [int(order[np.argmax(column)]) for column in labels.T if column.any()]
+        else:
+            found, places = np.unique(labels, return_index=True)
+            first += order[places[found >= 0]].tolist()
     chosen = list(dict.fromkeys([*first, *order.tolist()]))[:count]
     kept = np.setdiff1d(np.arange(len(dataset)), training)
     return dataset.take(np.sort(np.concatenate([kept, np.asarray(chosen, np.int64)])))
 
 
 def _read(location: str, options: TableOptions, tell: Tell, tasks: tuple[Task, ...] | None) -> Rows:
-    if _PATTERN.search(location) or _SHARD.search(location):
+    # A folder or manifest that is there may have brackets in its name, and is no pattern then.
+    is_there = not remote.is_remote(location) and (
+        os.path.isdir(location) or (is_manifest(location) and os.path.isfile(location))
+    )
+    if not is_there and (_PATTERN.search(location) or _SHARD.search(location)):
         return _read_shards(_matching(location), options)
     if is_manifest(location):
         return read_manifest(location, options, tasks)

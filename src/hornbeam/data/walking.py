@@ -60,8 +60,8 @@ def is_picture(path: str) -> bool:
 def natural_key(name: str) -> tuple[str, str]:
     """Sort key that puts `class2` before `class10`, and `cat` beside `Cat`.
 
-    The order is that of `dataset.natural_order`. A number comes before other text, shorter ones first;
-    a string of that order takes a tenth of the memory of a list of parts, and there may be millions.
+    Folders are walked and classes are numbered in this order. A number comes before other text, shorter
+    ones first; one string takes a tenth of the memory of a list of parts, and there may be millions.
     """
     return re.sub(r"\d+", _ordered, name.casefold()), name
 

@@ -210,24 +210,23 @@ def call_flexibly(function: Callable[..., Any], **offered: Any) -> Any:
     """Call a user's function with those of the offered arguments that it takes.
 
     Arguments are matched by name; required ones of other names get the offered values in order, but
-    for those that are empty.
+    for those that are empty. What is left then goes to `**others`, where the function has that.
     """
     import inspect
 
     parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return function(**offered)
     named = {p.name: offered.pop(p.name) for p in parameters if p.name in offered}
     rest = [p for p in parameters if p.name not in named and p.default is p.empty]
-    rest = [p for p in rest if p.kind is not p.VAR_POSITIONAL]
-    offered = {name: value for name, value in offered.items() if value}
-    if len(rest) > len(offered):
+    rest = [p for p in rest if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    given = [name for name, value in offered.items() if value]
+    if len(rest) > len(given):
         raise ConfigError(
-            f"{function.__name__}() wants '{rest[len(offered)].name}', which Hornbeam does not give; "
+            f"{function.__name__}() wants '{rest[len(given)].name}', which Hornbeam does not give; "
             "it gives input_shape, targets and features."
         )
-    values = dict(zip((p.name for p in rest), offered.values(), strict=False))
-    return function(**named, **values)
+    values = {p.name: offered.pop(name) for p, name in zip(rest, given, strict=False)}
+    others = offered if any(p.kind is p.VAR_KEYWORD for p in parameters) else {}
+    return function(**named, **values, **others)
 
 
 def _check_arguments(build: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

@@ -111,7 +111,8 @@ class Classifier:
         for task in self.tasks:
             values = logits[task.name]
             if getattr(task, "multi_label", False):
-                result[task.name] = np.asarray(1 / (1 + np.exp(-values)), np.float32)
+                # Not 1 / (1 + exp(-x)), which overflows below -88.
+                result[task.name] = np.exp(-np.logaddexp(0, -values), dtype=np.float32)
             else:
                 shares = np.exp(values - values.max(axis=1, keepdims=True))
                 result[task.name] = np.asarray(shares / shares.sum(axis=1, keepdims=True))

@@ -39,25 +39,25 @@ def _extended(model: keras.Model, names: tuple[str, ...]) -> keras.Model | None:
     outputs = model.output
     if not isinstance(outputs, dict):
         return None
-    taken = [_before_the_last_dense(model, outputs[name]) for name in names]
+    taken = [_before_the_last_dense(outputs[name]) for name in names]
     if not taken or any(tensor is None or tensor is not taken[0] for tensor in taken):
         return None
     return keras.Model(model.input, {**outputs, FEATURES: taken[0]}, name=model.name)
 
 
-def _before_the_last_dense(model: keras.Model, tensor: Any) -> Any:
+def _before_the_last_dense(tensor: Any) -> Any:
     """Return what the Dense layer at the end takes, before any dropout; `None` if there is none."""
     from keras import layers
 
-    operation, taken = _producer(model, tensor)
+    operation, taken = _producer(tensor)
     while _passes_on(operation):
-        operation, taken = _producer(model, taken)
+        operation, taken = _producer(taken)
     if not isinstance(operation, layers.Dense) or operation.activation.__name__ != "linear":
         return None
-    before, earlier = _producer(model, taken)
+    before, earlier = _producer(taken)
     while isinstance(before, (layers.Dropout, layers.GaussianDropout, layers.GaussianNoise)):
         taken = earlier
-        before, earlier = _producer(model, taken)
+        before, earlier = _producer(taken)
     return taken if len(taken.shape) == 2 and taken.shape[1] is not None else None
 
 
@@ -70,7 +70,7 @@ def _passes_on(operation: Any) -> bool:
     return isinstance(operation, layers.Identity)
 
 
-def _producer(model: keras.Model, tensor: Any) -> tuple[Any, Any]:
+def _producer(tensor: Any) -> tuple[Any, Any]:
     """Return the layer that made a tensor and the one tensor that it took; `None` for what is not so."""
     operation, index, _ = tensor._keras_history
     node = operation._inbound_nodes[index]

@@ -6,19 +6,22 @@ import json
 import multiprocessing
 import os
 import shutil
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from hornbeam.config import TableOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection import memory
 from hornbeam.data.inspection.checks import find_faults, find_oddities, verify
 from hornbeam.data.inspection.facts import gather
 from hornbeam.data.inspection.findings import KINDS
 from hornbeam.data.pixels.images import decode
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset, open_folder
 from hornbeam.data.tasks import Task
 
 
@@ -229,6 +232,12 @@ def test_classes_that_are_tiny_single_or_missing_are_told(folders):
     }
 
 
+def test_the_background_needs_no_pictures(copy):
+    dataset = open_dataset(str(copy), TableOptions(background_class=True))
+    facts = gather(dataset, 2, cache=False)
+    assert find_faults(dataset, facts, near=6, smallest_class=2, threads=2) == []
+
+
 def test_classes_that_differ_between_splits_are_a_finding_and_stop_nothing(
     hornbeam, copy, tmp_path
 ):
@@ -305,9 +314,18 @@ def test_what_was_found_is_the_same_when_it_is_remembered(copy):
     assert gather(dataset, 1).read == 0, "a part of the pictures made the others forgotten"
 
 
+def test_pictures_below_a_name_that_is_no_utf_8_are_remembered_too(copy, tmp_path):
+    moved = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    copy.rename(moved)
+    dataset = open_folder(moved)
+    assert gather(dataset, 1).read == len(dataset)
+    assert gather(dataset, 1).read == 0
+
+
 def test_a_file_that_was_just_written_is_not_remembered(copy):
     dataset = open_folder(copy)
-    os.utime(copy / dataset.paths[0])
+    soon = time.time() + 600  # however long this machine takes
+    os.utime(copy / dataset.paths[0], (soon, soon))
     gather(dataset, 1)
     assert gather(dataset, 1).read == 1
 

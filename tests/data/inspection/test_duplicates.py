@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from hornbeam.data.inspection.duplicates import (
-    ALIKE,
-    alike,
     exact_groups,
     near_duplicate_groups,
     near_pairs,
     rows_of_groups,
 )
+from hornbeam.data.inspection.likeness import ALIKE, alike
 from hornbeam.data.inspection.measures import FACT, note_pixels
 from hornbeam.data.pixels.images import decode
 
@@ -81,9 +80,9 @@ def test_a_crowd_of_a_hundred_thousand_like_hashes_ends(constant_bits):
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     hashes &= np.uint64((1 << (64 - constant_bits)) - 1)
-    start = time.perf_counter()
+    start = time.process_time()  # others may be busy
     groups = near_duplicate_groups(hashes, None, 6)
-    assert time.perf_counter() - start < 60  # all pairs would take several minutes
+    assert time.process_time() - start < 60  # all pairs would take several minutes
     if constant_bits == 64:
         assert not groups.any()
 

@@ -171,6 +171,17 @@ def test_larger_pictures_are_shrunk_upright_and_smaller_jpegs_left_alone(tmp_pat
     assert np.abs(decode(read["b/large.png"]) - reference).mean() < 2
 
 
+def test_what_is_transparent_lies_on_white_in_a_smaller_picture_too(tmp_path):
+    clear = np.zeros((40, 40, 4), np.uint8)
+    clear[:20] = (200, 30, 30, 255)
+    options = PrepareOptions(data=str(tmp_path), out=tmp_path / "out", workers=1, shorter_side=20)
+    items = {"train": [(clear, "a"), (clear, "b")]}
+    prepare(open_dataset(None, options, examples=items.get), options)
+    found = decode(open_prepared(tmp_path / "out").read(0))
+    assert found[18].min() > 235
+    assert np.abs(found[2].astype(int) - (200, 30, 30)).max() < 40
+
+
 def test_examples_are_shuffled_by_the_seed_and_spread_evenly(folders, tmp_path):
     root = folders({f"{name}/{i}.png": i for name in ("a", "b") for i in range(50)})
     run(root, tmp_path / "0", shards=4)
@@ -253,6 +264,21 @@ def test_a_lost_or_shortened_shard_is_written_again(shapes, tmp_path):
     first.unlink()
     os.truncate(second, 100)
     assert run(shapes, out, examples_per_shard=8).written == 2
+    assert content(out) == whole
+
+
+def test_a_damaged_shard_and_a_bad_picture_can_both_be_mended(folders, tmp_path):
+    root, out = folders({"a/1.png": 1, "b/2.png": 2}), tmp_path / "out"
+    run(root, out)
+    whole, picture = content(out), root / "a" / "1.png"
+    good = picture.read_bytes()
+    [shard] = out.glob("*.tfrecord")
+    os.truncate(shard, 10)
+    picture.write_bytes(bytes(len(good)))
+    with pytest.raises(DataError, match=r"1\.png: .*--on-bad skip"):
+        run(root, out)
+    picture.write_bytes(good)
+    assert run(root, out).written == 1
     assert content(out) == whole
 
 

@@ -156,6 +156,13 @@ def test_a_number_beyond_the_labels_file_is_refused(tmp_path):
         scan_shards([file], TableOptions(labels_file=tmp_path / "missing.txt"))
 
 
+def test_texts_in_some_records_and_numbers_in_the_others_are_refused(tmp_path):
+    named = {"image/encoded": b"x", "image/class/text": b"cat"}
+    file = by_tensorflow(tmp_path / "t", [slim(b"a", 1), named])
+    with pytest.raises(DataError, match=r"t, record at byte [1-9]\d*: .* no 'image/class/label'"):
+        scan_shards([file], OPTIONS)
+
+
 def test_several_labels_in_a_record_make_lists(tmp_path):
     both = {"image/encoded": b"x", "image/class/label": [1, 0], "image/class/text": [b"b", b"a"]}
     file = by_tensorflow(tmp_path / "t", [both, model_garden(b"y", 0, b"a", b"y")])

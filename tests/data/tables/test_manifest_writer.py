@@ -51,3 +51,29 @@ def test_records_of_shards_cannot_be_named_by_a_manifest(tmp_path):
     dataset = made(tmp_path).with_column("shard", ["s"] * 3)
     with pytest.raises(ConfigError, match="no files of their own"):
         write_manifest(dataset, tmp_path / "m.csv")
+
+
+def test_one_separator_serves_all_columns_of_csv_and_none_left_is_a_sentence(tmp_path):
+    more = Task("more", ("e;f", "g"), multi_label=True)
+    sizes = Task("size", ("1,5", "2"))
+    dataset = Dataset.from_columns(
+        tmp_path, ["1.jpg", "2.jpg"], ["train", "train"],
+        {TAGS: [[0, 1], [2]], more: [[0, 1], []], sizes: [0, 1]},
+    )  # fmt: skip
+    needed = write_manifest(dataset, tmp_path / "m.csv")
+    assert [word for word in needed if "separator" in word] == ["--label-separator '/'"]
+    options = TableOptions(label_columns="tags,more,size", label_separator="/")
+    back = open_dataset(str(tmp_path / "m.csv"), options)
+    assert back.tasks == dataset.tasks
+    for task in back.tasks:
+        np.testing.assert_array_equal(back.labels(task), dataset.labels(task))
+    taken = Task("taken", ("a|b", "c;d,e", "f/g h"), multi_label=True)
+    full = Dataset.from_columns(tmp_path, ["1.jpg"], ["train"], {taken: [[0, 1]]})
+    with pytest.raises(ConfigError, match=r"nothing is left to separate labels by.*\.parquet"):
+        write_manifest(full, tmp_path / "full.csv")
+    assert write_manifest(full, tmp_path / "full.json") == []
+
+
+def test_a_folder_whose_name_begins_with_dots_is_not_outside(tmp_path):
+    dataset = Dataset.from_columns(tmp_path, ["..kept/1.jpg"], ["train"], {COLOUR: [0]})
+    assert write_manifest(dataset, tmp_path / "m.json") == []

@@ -109,6 +109,8 @@ def test_numbers_are_class_names_in_natural_order_or_places_in_a_labels_file(man
     labels.write_text("".join(f"name{i}\n" for i in range(12)))
     dataset = manifest("m.txt", text, labels_file=labels)
     assert answers(dataset)["1.jpg"] == {"label": "name10"}
+    arabic = manifest("m.txt", "1.jpg \u0661\n2.jpg 03\n", labels_file=labels)
+    assert [answers(arabic)[path]["label"] for path in arabic.paths] == ["name1", "name3"]
 
 
 def test_a_labels_file_fixes_the_order_and_background_comes_before_it(manifest, tmp_path):
@@ -149,6 +151,11 @@ CSV = "path,label\n1.jpg,cat\n2.jpg,dog\n"
         ("m.csv", "path,label\n1.jpg,a\n".encode("utf-16"), {}, DataError, "UTF-16"),
         ("m.csv", "", {}, DataError, "is empty"),
         ("m.csv", "path,label\n", {}, DataError, "has no rows"),
+        ("m.csv", "\n\npath,label\n1.jpg,a\n", {}, DataError, "line 1: the line is empty"),
+        ("m.csv", "path,a b,a-b\n1.jpg,x,y\n", {"label_columns": ("a b", "a-b")}, DataError,
+         "'a b' and 'a-b' would both be the task 'a_b'"),
+        ("m.csv", "path,label\n1.jpg,a\n2.jpg,\n3.jpg,\n", {}, DataError, r"line 3.*\(1 more row has none"),
+        ("m.json", "[]", {}, DataError, "m.json has no rows"),
         ("m.csv", "path,label\n1.jpg,a\n2.jpg,a\n", {}, DataError, "one class, 'a'"),
         ("m.csv", "path,label\n../1.jpg,a\n2.jpg,b\n", {}, DataError, "line 2.*outside the manifest's folder.*--allow-outside"),
         ("m.csv", "path,label\nx/../../1.jpg,a\n2.jpg,b\n", {}, DataError, "outside the manifest's folder"),
@@ -235,11 +242,22 @@ def test_a_model_fixes_the_classes(manifest):
         manifest("m.csv", "path,label\n1.jpg,cat\n2.jpg,cow\n", task)
 
 
+def test_lists_of_one_serve_a_model_that_tells_one_label_and_longer_ones_are_refused(manifest):
+    task = (Task("label", ("cat", "dog")),)
+    dataset = manifest("m.json", '{"1.jpg": ["dog"], "2.jpg": "cat"}', task)
+    assert dataset.tasks == task
+    assert dataset.labels(task[0]).tolist() == [1, 0]
+    with pytest.raises(DataError, match=r"'2.jpg', column 'label': expected one label.*found 2"):
+        manifest("m.json", '{"1.jpg": "dog", "2.jpg": ["cat", "dog"]}', task)
+
+
 def test_training_and_validation_may_be_two_manifests(manifest, folders, tmp_path):
     folders({"a/1.jpg": 1, "a/2.jpg": 2, "b/1.jpg": 3}, tmp_path)
     (tmp_path / "t.csv").write_text("path,label\na/1.jpg,x\na/2.jpg,y\n")
     (tmp_path / "b" / "v.csv").write_text("path,label\n1.jpg,y\n")
-    both = open_both(str(tmp_path / "t.csv"), str(tmp_path / "b" / "v.csv"), TableOptions())
+    options = TableOptions(max_pixels=700)
+    both = open_both(str(tmp_path / "t.csv"), str(tmp_path / "b" / "v.csv"), options)
+    assert both.max_pixels == 700
     assert both.table["split"].to_pylist() == ["train", "train", "validation"]
     assert both.labels(both.tasks[0]).tolist() == [0, 1, 1]
     assert all(both.read(row) for row in range(3))

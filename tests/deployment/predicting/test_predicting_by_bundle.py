@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from PIL import Image
 from small_bundles import CLASSES, changed, coloured, encoded
 
 import hornbeam
-from hornbeam.data.dataset import Dataset, natural_order
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.tables.folders import read_folder
 from hornbeam.data.walking import natural_key, walk_pictures
 from hornbeam.deployment import Predictor
@@ -280,6 +281,12 @@ def test_a_signal_ends_the_work_between_two_answers_and_a_second_one_at_once():
                 os.kill(os.getpid(), number)
     with asking._heard() as stop:
         stop.check()
+
+
+def natural_order(name):
+    """Text and numbers by turns: what `natural_key` writes into one string."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts], name
 
 
 def test_folders_are_walked_in_the_order_that_training_has(tmp_path):

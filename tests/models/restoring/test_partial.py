@@ -1,4 +1,4 @@
-"""`--restore-partial`: what fits comes from the file, the rest keeps its first values."""
+"""`--restore-partial` and `--restore-exclude`: what is not restored keeps its first values."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from hornbeam.errors import ModelError
 from hornbeam.models.restoring.restore import restore
+from hornbeam.models.restoring.summary import tell
 
 
 def network(width):
@@ -26,3 +27,16 @@ def test_variables_of_the_same_name_and_shape_are_restored_and_no_others(tmp_pat
     assert {path.split("/")[-2] for path in matched.conflicts} == {"wide", "last"}
     with pytest.raises(ModelError, match="does not fit the network"):
         restore(second, tmp_path / "first.keras")
+
+
+@pytest.mark.parametrize(("layer", "told"), [("last", 0), ("wide", 2)])
+def test_of_a_model_without_a_backbone_only_the_last_layers_may_stay_random_unsaid(
+    tmp_path, capsys, layer, told
+):
+    network(3).save(tmp_path / "first.keras")
+    matched = restore(network(3), tmp_path / "first.keras", exclude=(f".*{layer}/.*",))
+    assert len(matched.excluded) == 2
+    tell(matched, tmp_path / "first.keras")
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("before the head keep their first, random values" in said) == bool(told)
+    assert len(matched.kept) == told

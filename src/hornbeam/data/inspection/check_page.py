@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection.facts import Facts
-from hornbeam.data.inspection.findings import KINDS, Finding, printable
+from hornbeam.data.inspection.findings import KINDS, Finding, printable, summary
 from hornbeam.errors import DataError
 from hornbeam.page import page, thumbnail
 from hornbeam.storage import write_text
@@ -22,6 +22,9 @@ _MOST_GROUPS = 16
 
 _MOST_OF_GROUP = 6
 """… and pictures of each."""
+
+_SIDE = 144
+"""Longer side of a thumbnail, in pixels."""
 
 _STYLE = """<style>
 .shots { grid-template-columns: repeat(auto-fill, 9rem); }
@@ -65,14 +68,12 @@ def _overview(dataset: Dataset, findings: Sequence[Finding]) -> str:
     if not findings:
         return f"<p>{len(dataset)} pictures, nothing to mend.</p>"
     rows = []
-    for name, kind in KINDS.items():
-        found = [finding for finding in findings if finding.kind == name]
-        if found:
-            count = len(found) if kind.grouped else sum(max(1, len(f.paths)) for f in found)
-            rows.append(
-                f'<tr><td><a href="#{name}">{_text(kind.title)}</a></td>'
-                f'<td class="{kind.severity}">{kind.severity}</td><td>{count}</td></tr>'
-            )
+    for name, count, _ in summary(findings):
+        kind = KINDS[name]
+        rows.append(
+            f'<tr><td><a href="#{name}">{_text(kind.title)}</a></td>'
+            f'<td class="{kind.severity}">{kind.severity}</td><td>{count}</td></tr>'
+        )
     return (
         f"<p>{len(dataset)} pictures.</p><div class=scroll><table>"
         f"<tr><th>found</th><th>weight</th><th>number</th></tr>{''.join(rows)}</table></div>"
@@ -144,6 +145,5 @@ class _Shots:
         if self.can_show(path):
             row = self._rows[path]
             with contextlib.suppress(DataError):  # it was there a moment ago
-                pixels = self._dataset.decode(row, self._dataset.read(row))
-                return thumbnail(pixels, side=144, crop=False)
+                return thumbnail(self._dataset.preview(row, _SIDE)[0], side=_SIDE, crop=False)
         return '<div class="none">?</div>'

@@ -16,6 +16,7 @@ from hornbeam.data.inspection.facts import Facts, gather
 from hornbeam.data.inspection.findings import KINDS, Action, Finding
 from hornbeam.data.inspection.strays import find_strays
 from hornbeam.data.remote import is_remote
+from hornbeam.data.tables.labels import BACKGROUND
 from hornbeam.errors import DataError, listing
 
 _SUFFIXES = {
@@ -252,6 +253,7 @@ def _find_class_faults(
         for name, count in totals.items():
             if (
                 not count
+                and name != BACKGROUND  # which has none of its own
                 and "empty-class" not in known
                 and not any(c[name] for c in counts.values())
             ):

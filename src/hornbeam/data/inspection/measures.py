@@ -12,7 +12,7 @@ from PIL import Image
 from hornbeam.data.pixels.images import Pixels
 
 THUMBNAIL = 24
-"""Side of the grey thumbnail that near duplicates are compared by (`duplicates.alike`)."""
+"""Side of the grey thumbnail that near duplicates are compared by (`likeness.alike`)."""
 
 FACT = np.dtype([
     ("digest", "S32"),          # BLAKE2b of the bytes, hexadecimal

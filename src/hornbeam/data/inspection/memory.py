@@ -72,7 +72,8 @@ class Stamps:
         if found is None:
             return None
         if not is_remote(location):
-            key = os.path.abspath(key)
+            # A folder above may have a name that is no UTF-8, which no table can hold.
+            key = os.fsencode(os.path.abspath(key)).decode("utf-8", "backslashreplace")
         settled = self._start - found.st_mtime_ns > _FRESH * 1e9
         return Stamp(key, found.st_size, found.st_mtime_ns, settled)
 

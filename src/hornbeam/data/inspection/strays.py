@@ -45,13 +45,18 @@ def find_strays(root: Path) -> list[Finding]:
                 others.append(path)
     findings = []
     if hidden:
-        sentence = f"{len(hidden)} pictures are hidden or in folders of the system."
+        count = "1 picture is" if len(hidden) == 1 else f"{len(hidden)} pictures are"
+        sentence = f"{count} hidden or in folders of the system."
         findings.append(Finding("hidden", sentence, tuple(hidden)))
     if pictures:
-        sentence = f"{len(pictures)} pictures are left out, as their names do not say so."
+        one = "1 picture is left out, as its name does not say so."
+        many = f"{len(pictures)} pictures are left out, as their names do not say so."
+        sentence = one if len(pictures) == 1 else many
         findings.append(Finding("ignored-picture", sentence, tuple(pictures), tuple(formats)))
     if others:
-        sentence = f"{len(others)} files lie among the pictures and are none."
+        one = "1 file lies among the pictures and is none."
+        many = f"{len(others)} files lie among the pictures and are none."
+        sentence = one if len(others) == 1 else many
         findings.append(Finding("ignored-file", sentence, tuple(others)))
     return findings
 

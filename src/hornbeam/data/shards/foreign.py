@@ -194,6 +194,12 @@ def _by_number(
     numbers: list[list[int]], files: Sequence[str], options: TableOptions, name: Any
 ) -> tuple[list[list[str]], tuple[str, ...] | None]:
     """Look the numbers up in a labels file, or take them for names."""
+    for row, some in enumerate(numbers):
+        if not some:
+            raise DataError(
+                f"{name(row)}: the example has '{tfexample.TEXT}' and no '{tfexample.LABEL}', by which "
+                "others are told; all must have one of the two."
+            )
     used = {number for some in numbers for number in some}
     beside = remote.join(remote.parent(files[0]) or ".", _LABELS)
     source = options.labels_file or (Path(beside) if Path(beside).is_file() else None)

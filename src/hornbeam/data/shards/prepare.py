@@ -109,7 +109,7 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
     shards = _plan(dataset, options)
     _claim(out, settings)
     if _is_whole(out, shards):
-        description = json.loads((out / DESCRIPTION).read_text())
+        description = json.loads((out / DESCRIPTION).read_bytes())
         return Prepared(description["examples"], len(shards), 0, 0, description["skipped"])
 
     part, parts = options.part_of
@@ -122,7 +122,7 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
         try:
             _write(dataset, out, todo, sizes, options)
         except DataError:
-            if options.part is None and all(_entries(out, shard) is None for shard in mine):
+            if options.part is None:
                 _release(out)
             raise
         finally:
@@ -212,7 +212,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             storage.write_json(path, settings)
         return
     try:
-        before = dict(json.loads(path.read_text()))
+        before = dict(json.loads(path.read_bytes()))
     except (OSError, ValueError):
         raise ConfigError(f"{path} cannot be read; remove {out} and prepare it again.") from None
     differing = [_difference(name, before, settings) for name in settings
@@ -225,9 +225,12 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
 
 
 def _release(out: Path) -> None:
-    """Forget the settings of a directory with no shard: mended pictures may then be put there."""
-    (out / SETTINGS).unlink()
-    (out / _PARTS).rmdir()
+    """Forget the settings of a directory with nothing else: mended pictures may then be put there."""
+    # What is hidden is the lock, and what `_sweep` removes.
+    kept = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    if kept == {SETTINGS, _PARTS} and not any((out / _PARTS).iterdir()):
+        (out / SETTINGS).unlink()
+        (out / _PARTS).rmdir()
 
 
 def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:

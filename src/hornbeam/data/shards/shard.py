@@ -17,7 +17,7 @@ from PIL import Image
 
 from hornbeam.data.dataset import FEATURE, Dataset
 from hornbeam.data.pixels import jpeg
-from hornbeam.data.pixels.images import Pixels, decode, measure
+from hornbeam.data.pixels.images import Pixels, decode, measure, with_channels
 from hornbeam.data.pixels.resize import Box, reduction_for, resize_box
 from hornbeam.data.shards import tfexample
 from hornbeam.data.shards.records import write_record
@@ -175,6 +175,8 @@ def _picture(dataset: Dataset, row: int, encoding: Encoding) -> _Picture:
 def _from_pixels(pixels: Pixels, encoding: Encoding) -> _Picture:
     height, width = pixels.shape[:2]
     if encoding.shorter_side is not None:
+        if pixels.shape[2] == 4:
+            pixels = with_channels(pixels, 3)  # JPEG has no transparency: on white, as elsewhere
         return _to_jpeg(pixels, (height, width), encoding.shorter_side, encoding.quality)
     data = cv2.imencode(".png", _blue_first(pixels))[1].tobytes()
     return _Picture(data, "PNG", height, width)
@@ -184,7 +186,7 @@ def _to_jpeg(pixels: Pixels, upright: tuple[int, int], side: int, quality: int) 
     """Shrink a picture to its shorter side, if it is larger, and encode it.
 
     Args:
-        pixels: uint8 `[height, width, channels]`, upright; perhaps at reduced scale.
+        pixels: uint8 `[height, width, 1 or 3]`, upright; perhaps at reduced scale.
         upright: (height, width) at full scale.
         side: of the result at most, in pixels.
         quality: of the JPEG.
@@ -193,8 +195,6 @@ def _to_jpeg(pixels: Pixels, upright: tuple[int, int], side: int, quality: int) 
     height, width = (max(1, round(length * scale)) for length in upright)
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     small = resize_box(pixels, whole, (height, width))
-    if small.shape[2] == 4:
-        small = small[..., :3]  # JPEG has no transparency
     data = cv2.imencode(".jpg", _blue_first(small), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return _Picture(data.tobytes(), "JPEG", height, width)
 

@@ -90,7 +90,7 @@ def read_examples(
     root: Path | str = location if location and is_remote(location) else Path(location or ".")
     reader = ask_for_examples(examples, location)
     places, names, splits = [], [], []
-    cells: dict[str, list[Any]] = {}
+    cells: dict[str, list[Any]] | None = None
     numbers: dict[str, list[Any]] = {name: [] for name in features}
     for split, items in reader.objects.items():
         for index in range(len(items)):
@@ -104,13 +104,15 @@ def read_examples(
             for name, values in numbers.items():
                 values.append(str(item.get(name, "")))
             labels = {k: value for k, value in item.items() if k != _IMAGE and k not in numbers}
-            if cells and set(labels) != set(cells):
+            if cells is None:
+                cells = {name: [] for name in labels}
+            if set(labels) != set(cells):
                 raise DataError(
                     f"examples('{split}')[{index}] has labels {sorted(labels)}; others have "
                     f"{sorted(cells)}."
                 )
             for name, value in labels.items():
-                cells.setdefault(name, []).append(_label(value, f"examples('{split}')[{index}]"))
+                cells[name].append(_label(value, f"examples('{split}')[{index}]"))
     if not cells:
         raise DataError("The items of examples(split) have no labels; expected (image, label).")
 
@@ -161,10 +163,16 @@ def _picture(image: Any, where: str) -> Any:
 
 
 def _label(value: Any, where: str) -> str | list[str]:
-    if isinstance(value, (list, tuple, set)) or (isinstance(value, np.ndarray) and value.ndim == 1):
+    if isinstance(value, (set, frozenset)):
+        # Sets of names have another order in each process, and the fingerprint of the table with them.
+        return sorted(str(_label(part, where)) for part in value)
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return [str(_label(part, where)) for part in value]
     if isinstance(value, (bytes, np.bytes_)):
-        return value.decode()
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise DataError(f"{where}: the label {value!r} is not UTF-8.") from None
     if isinstance(value, (str, bool, int, np.integer, np.bool_)) or (
         isinstance(value, np.ndarray) and not value.ndim
     ):

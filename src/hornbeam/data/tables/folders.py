@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from hornbeam import console
-from hornbeam.data.dataset import TEST, TRAIN, VALIDATION, natural_order
+from hornbeam.data.dataset import TEST, TRAIN, VALIDATION
 from hornbeam.data.remote import is_remote, list_files
 from hornbeam.data.tables.labels import Rows
-from hornbeam.data.walking import is_hidden, is_picture, walk
+from hornbeam.data.walking import is_hidden, is_picture, natural_key, walk
 from hornbeam.errors import DataError, listing
 
 UNSPLIT = ""
@@ -48,7 +48,7 @@ def refuse(kind: str, sentence: str) -> None:
     if kind == "stray":
         console.warn(sentence)
     else:
-        raise DataError(sentence)
+        raise DataError(f"{sentence} `hornbeam check` tells all that is wrong.")
 
 
 def read_folder(root: Path | str, tell: Tell = refuse, any_class: bool = False) -> Rows:
@@ -121,8 +121,8 @@ def _list(root: Path | str) -> tuple[list[str], list[str]]:
         if not any(is_hidden(part) for part in parts) and is_picture(path):
             pictures.append(path)
             folders.extend("/".join(parts[: depth + 1]) for depth in range(min(2, len(parts) - 1)))
-    pictures.sort(key=lambda path: [natural_order(part) for part in path.split("/")])
-    return sorted(set(folders), key=natural_order), pictures
+    pictures.sort(key=lambda path: [natural_key(part) for part in path.split("/")])
+    return sorted(set(folders), key=natural_key), pictures
 
 
 def _find_splits(root: Path | str, folders: list[str]) -> dict[str, str]:
@@ -173,7 +173,7 @@ def _compare_splits(root: Path | str, present: dict[str, set[str]], tell: Tell) 
     trained = present.get(TRAIN, next(iter(present.values())))
     for split, names in present.items():
         sides = [
-            f"{side} has {listing(sorted(extra, key=natural_order))} and {other} has not"
+            f"{side} has {listing(sorted(extra, key=natural_key))} and {other} has not"
             for side, other, extra in (
                 (TRAIN, split, trained - names), (split, TRAIN, names - trained),
             )

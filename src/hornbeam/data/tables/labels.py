@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hornbeam.config import TableOptions
-from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, lists_like, natural_order
+from hornbeam.data.dataset import COLUMNS, Dataset, Files, Reader, lists_like
 from hornbeam.data.tasks import Task
+from hornbeam.data.walking import natural_key
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 BACKGROUND = "background"
 """The class that `--background-class` puts before all others."""
-
 
 _LONGEST_NAME = 1000
 """Characters of a class name; what is longer was not meant as one."""
@@ -69,6 +69,8 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         multi_label = pa.types.is_list(values.type) or bool(known and known.multi_label)
         if multi_label and not pa.types.is_list(values.type):
             values = _one_each(values)
+        elif known and not known.multi_label and multi_label:
+            multi_label, values = False, _only_ones(rows, column, values)
         flat = values.flatten() if multi_label else values
         where = _finder(rows, column, values)
         if len(names) > 1 and not multi_label:
@@ -76,7 +78,7 @@ def to_dataset(rows: Rows, options: TableOptions, tasks: tuple[Task, ...] | None
         else:
             _refuse_empty(flat, where)
         _refuse_long(flat, where)
-        classes, flat = _classes_of(flat, rows.classes.get(column), options, known, where)
+        classes, flat = _classes_of(flat, rows.classes.get(column), options, known)
         indices = pc.index_in(flat, value_set=pa.array(classes, pa.string())).cast(pa.int32())
         if indices.null_count > flat.null_count:
             _refuse_unknown(flat, indices, classes, options, known, where)
@@ -142,9 +144,16 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
 
 def _task_names(rows: Rows, tasks: tuple[Task, ...] | None) -> dict[str, str]:
     """Return which task each label column is: of the model's, by name, or by place if it is one."""
+    named: dict[str, str] = {}
+    for column in rows.labels:
+        other = named.setdefault(task_name(column), column)
+        if other != column:
+            raise DataError(
+                f"{rows.root}: the labels '{other}' and '{column}' would both be the task "
+                f"'{task_name(column)}'; rename one of them."
+            )
     if tasks is None:
-        return {column: task_name(column) for column in rows.labels}
-    named = {task_name(column): column for column in rows.labels}
+        return {column: name for name, column in named.items()}
     if len(tasks) == 1 and len(named) == 1:
         return {next(iter(rows.labels)): tasks[0].name}
     missing = [task.name for task in tasks if task.name not in named]
@@ -166,6 +175,19 @@ def _one_each(values: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
 
 
+def _only_ones(rows: Rows, column: str, values: Any) -> Any:
+    """Return lists of one label each as those labels; the model tells one of each picture."""
+    counts = pc.fill_null(pc.list_value_length(values), 0)
+    row = pc.index(pc.not_equal(counts, 1), True).as_py()
+    if row >= 0:
+        found = counts[row].as_py() or "no"
+        raise DataError(
+            f"{rows.where(row, column)}: expected one label, as the model tells one of each picture; "
+            f"found {found}."
+        )
+    return values.flatten()
+
+
 def _finder(rows: Rows, column: str, values: Any) -> Callable[[int], str]:
     """Return a function that says where the i-th of the flat labels stands."""
 
@@ -181,9 +203,15 @@ def _refuse_empty(flat: Any, where: Callable[[int], str]) -> None:
     empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(flat), ""), True)
     row = pc.index(empty, True).as_py()
     if row >= 0:
-        more = pc.sum(empty).as_py() - 1
-        others = f" ({more} more rows have none.)" if more else ""
+        others = more_rows(pc.sum(empty).as_py() - 1)
         raise DataError(f"{where(row)}: the label is empty; give one, or take the row out.{others}")
+
+
+def more_rows(count: int) -> str:
+    """Say how many more rows lack the same as the one that was named; nothing for none."""
+    if not count:
+        return ""
+    return f" ({count} more {'row has' if count == 1 else 'rows have'} none.)"
 
 
 def _null_where_empty(flat: Any) -> Any:
@@ -198,8 +226,7 @@ def _refuse_unlabelled(rows: Rows, labels: dict[Task, Any]) -> None:
     none = np.logical_and.reduce([i.is_null().to_numpy(False) for i in labels.values()])
     if none.any():
         row = int(none.argmax())
-        more = int(none.sum()) - 1
-        others = f" ({more} more rows have none.)" if more else ""
+        others = more_rows(int(none.sum()) - 1)
         columns = listing(rows.labels)
         place = rows.where(row, next(iter(rows.labels)))
         raise DataError(
@@ -219,9 +246,8 @@ def _refuse_long(flat: Any, where: Callable[[int], str]) -> None:
 
 
 def _classes_of(
-    flat: Any, order: tuple[str, ...] | None, options: TableOptions, known: Task | None,
-    where: Callable[[int], str],
-) -> tuple[tuple[str, ...], Any]:  # fmt: skip
+    flat: Any, order: tuple[str, ...] | None, options: TableOptions, known: Task | None
+) -> tuple[tuple[str, ...], Any]:
     """Return the classes in their order, and the labels as their names."""
     if known is not None:
         return known.classes, flat
@@ -230,7 +256,7 @@ def _classes_of(
         flat = _names_of_numbers(flat, names)
     else:
         found = pc.unique(flat.drop_null()).to_pylist()
-        names = order or tuple(sorted(found, key=natural_order))
+        names = order or tuple(sorted(found, key=natural_key))
     if options.background_class and BACKGROUND not in names:
         names = (BACKGROUND, *names)
     return names, flat
@@ -243,8 +269,8 @@ def _names_of_numbers(flat: Any, names: tuple[str, ...]) -> Any:
         return flat
     if not all(int(label) < len(names) for label in distinct):
         return flat
-    numbers = pc.cast(flat, pa.int64())
-    return pa.array(names, pa.string()).take(numbers)
+    meant = pa.array([names[int(label)] for label in distinct], pa.string())
+    return meant.take(pc.index_in(flat, value_set=pa.array(distinct, pa.string())))
 
 
 def _refuse_unknown(

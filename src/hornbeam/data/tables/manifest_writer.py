@@ -29,14 +29,16 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
         What `hornbeam train` must be told to read it back: options with their values.
 
     Raises:
-        ConfigError: the pictures are records of shards, or items of a user's reader.
+        ConfigError: the pictures are records of shards, or items of a user's reader; or names of
+            columns or classes leave no way to write them.
     """
     if {"shard", "example"} & set(dataset.table.column_names):
         raise ConfigError(
             f"The pictures of {dataset.root} are no files of their own, which a manifest could name; "
             "split the pictures that they were made of."
         )
-    clashing = [name for name in dataset.features if name in ("path", "split", "group")]
+    others = {"path", "split", "group", *(task.name for task in dataset.tasks)}
+    clashing = [name for name in dataset.features if name in others]
     if clashing:
         raise ConfigError(
             f"A manifest has a column '{clashing[0]}' of its own; give the numbers of that name another."
@@ -46,10 +48,11 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
     needed = ["--allow-outside"] if any(map(_is_outside, places)) else []
     columns: dict[str, Any] = {"path": pa.array(places, pa.string())}
     separator = ""
+    if path.suffix == ".csv" and any(task.multi_label for task in dataset.tasks):
+        separator = _free_separator(dataset, path)
     for task in dataset.tasks:
         column = dataset.label_names(task)
-        if task.multi_label and path.suffix == ".csv":
-            separator = next(s for s in _SEPARATORS if not any(s in c for c in task.classes))
+        if separator and task.multi_label:
             column = pa.array([separator.join(names) for names in column.to_pylist()], pa.string())
         columns[task.name] = column
     if separator:
@@ -83,6 +86,18 @@ def earlier_sides(dataset: Dataset, previous: Path) -> NDArray[np.int64]:
     return np.asarray(found, np.int64)
 
 
+def _free_separator(dataset: Dataset, path: Path) -> str:
+    """Return what stands in no class of any task: one separator divides the cells of all columns."""
+    classes = [name for task in dataset.tasks for name in task.classes]
+    for separator in _SEPARATORS:
+        if not any(separator in name for name in classes):
+            return separator
+    raise ConfigError(
+        f"{path}: each of {' '.join(_SEPARATORS.strip())} and the blank is in some class, so that "
+        "nothing is left to separate labels by in a cell of CSV; write .json, .jsonl or .parquet."
+    )
+
+
 def _locations(dataset: Dataset) -> list[str]:
     return [join(dataset.root, place) for place in dataset.paths]
 
@@ -91,7 +106,7 @@ def _relative(place: str, folder: Path) -> str:
     if is_remote(place):
         return place
     relative = os.path.relpath(place, folder)
-    return os.path.abspath(place) if relative.startswith("..") else relative
+    return os.path.abspath(place) if relative.startswith("../") else relative
 
 
 def _is_outside(place: str) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,58 +25,23 @@ from hornbeam.config import TableOptions
 from hornbeam.data.dataset import FEATURE
 from hornbeam.data.remote import is_remote, parent, read_bytes
 from hornbeam.data.tables import parsing
+from hornbeam.data.tables.columns import (
+    Table,
+    group_column,
+    image_column,
+    label_columns,
+    number_columns,
+    require_numbers,
+    split_column,
+)
 from hornbeam.data.tables.folders import SPLIT_NAMES, UNSPLIT
 from hornbeam.data.tables.labels import Rows, task_name
 from hornbeam.data.tables.numbers import require_distinct, to_numbers
+from hornbeam.data.tables.paths import relative_paths
 from hornbeam.data.tasks import Task
-from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
+from hornbeam.errors import ConfigError, DataError, did_you_mean
 
-IMAGE_COLUMNS = (
-    "path",
-    "image",
-    "image_path",
-    "filepath",
-    "file",
-    "filename",
-    "file_name",
-    "image_file",
-)
-"""Names by which a column of pictures is known, where `--image-column` does not name one."""
-
-LABEL_COLUMNS = (
-    "label",
-    "labels",
-    "class",
-    "class_name",
-    "classname",
-    "category",
-    "target",
-    "tags",
-)
-
-SPLIT_COLUMN, GROUP_COLUMN = "split", "group"
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """The cells of a manifest.
-
-    Attributes:
-        name: of the file, for messages.
-        columns: strings, or lists of strings, by their name.
-        line: returns what a message calls row `i`: `line 5`, `record 5`.
-    """
-
-    name: str
-    columns: dict[str, Any]
-    line: Callable[[int], str]
-
-    def where(self, row: int, column: str) -> str:
-        """Say where a cell is."""
-        return f"{self.name}, {self.line(row)}, column '{column}'"
-
-
-_PARSERS: dict[str, Callable[..., tuple[dict[str, Any], Callable[[int], str]]]] = {
+_PARSERS: dict[str, Callable[[bytes, str], parsing.Parsed]] = {
     ".csv": parsing.parse_csv,
     ".tsv": parsing.parse_csv,
     ".json": parsing.parse_json,
@@ -111,21 +75,14 @@ def read_manifest(
             file, line and column.
     """
     table = _read(location)
-    image = _choose(
-        table, options.image_column, IMAGE_COLUMNS, "--image-column", "the pictures' paths"
-    )
-    split = _optional(table, options.split_column, SPLIT_COLUMN, "--split-column")
-    group = _optional(table, options.group_column, GROUP_COLUMN, "--group-column")
-    if tasks is not None:
-        _require_features(table, options.feature_columns)
-    numbers = [
-        _choose(table, name, (), "--feature-columns", "") for name in options.feature_columns
-    ]
-    labels = _label_columns(table, options, tasks, taken={image, split, group, *numbers})
+    image = image_column(table, options.image_column)
+    split = split_column(table, options.split_column)
+    group = group_column(table, options.group_column)
+    numbers = number_columns(table, options, has_model=tasks is not None)
+    labels = label_columns(table, options.label_columns, tasks, {image, split, group, *numbers})
     require_distinct(numbers, labels)
-    if not len(table.columns[image]):
-        raise DataError(f"{location} has no rows; expected one for each picture.")
-    root: Path | str = parent(location) if is_remote(location) else Path(location).parent
+    _require_rows(table)
+    root = _root(location)
     paths = _paths(table, image, root, options.allow_outside)
     columns = {"path": paths, "split": _splits(table, split)}
     if group:
@@ -137,7 +94,7 @@ def read_manifest(
 
 
 def read_unlabelled(
-    location: str, image_column: str | None, features: Sequence[str], allow_outside: bool
+    location: str, path_column: str | None, features: Sequence[str], allow_outside: bool
 ) -> tuple[Path | str, dict[str, Any]]:
     """Return what the paths of a manifest are relative to, and its columns but for labels.
 
@@ -145,7 +102,7 @@ def read_unlabelled(
 
     Args:
         location: a path, or a remote address.
-        image_column: of the paths; else one with a usual name.
+        path_column: of the pictures; else one with a usual name.
         features: columns of numbers.
         allow_outside: whether it may name files outside its own folder.
 
@@ -153,11 +110,10 @@ def read_unlabelled(
         ConfigError, DataError: see `read_manifest`.
     """
     table = _read(location)
-    image = _choose(table, image_column, IMAGE_COLUMNS, "--image-column", "the pictures' paths")
-    _require_features(table, features)
-    if not len(table.columns[image]):
-        raise DataError(f"{location} has no rows; expected one for each picture.")
-    root: Path | str = parent(location) if is_remote(location) else Path(location).parent
+    image = image_column(table, path_column)
+    require_numbers(table, features)
+    _require_rows(table)
+    root = _root(location)
     columns = {"path": _paths(table, image, root, allow_outside), "split": _splits(table, None)}
     return root, columns | _features(table, features)
 
@@ -169,11 +125,9 @@ def read_places(location: str) -> tuple[Path | str, list[str], list[str]]:
         ConfigError, DataError: see `read_manifest`.
     """
     table = _read(location)
-    image = _choose(table, None, IMAGE_COLUMNS, "--image-column", "the pictures' paths")
-    split = _optional(table, None, SPLIT_COLUMN, "--split-column")
-    root: Path | str = parent(location) if is_remote(location) else Path(location).parent
-    paths = _paths(table, image, root, allow_outside=True)
-    return root, paths.to_pylist(), _splits(table, split).to_pylist()
+    root = _root(location)
+    paths = _paths(table, image_column(table, None), root, allow_outside=True)
+    return root, paths.to_pylist(), _splits(table, split_column(table, None)).to_pylist()
 
 
 def _read(location: str) -> Table:
@@ -191,65 +145,19 @@ def _read(location: str) -> Table:
     return Table(location, columns, line)
 
 
-def _choose(table: Table, wanted: str | None, usual: Sequence[str], option: str, what: str) -> str:
-    """Return the column of the pictures: the named one, or the first with a usual name."""
-    names = list(table.columns)
-    if wanted is not None:
-        if wanted not in names:
-            raise ConfigError(
-                f"{option} {wanted}: {table.name} has no such column; it has {listing(names)}."
-                + did_you_mean(wanted, names)
-            )
-        return wanted
-    lower = {name.strip().lower(): name for name in reversed(names)}
-    for name in usual:
-        if name in lower:
-            return lower[name]
-    raise ConfigError(
-        f"{table.name}: which column has {what}? It has {listing(names)}; say with {option}."
-    )
+def _root(location: str) -> Path | str:
+    """Return what the paths in a manifest are relative to."""
+    return parent(location) if is_remote(location) else Path(location).parent
 
 
-def _optional(table: Table, wanted: str | None, usual: str, option: str) -> str | None:
-    if wanted is not None:
-        return _choose(table, wanted, (), option, "")
-    return next((name for name in table.columns if name.strip().lower() == usual), None)
+def _require_rows(table: Table) -> None:
+    if not len(next(iter(table.columns.values()))):
+        raise DataError(f"{table.name} has no rows; expected one for each picture.")
 
 
-def _label_columns(
-    table: Table, options: TableOptions, tasks: tuple[Task, ...] | None, taken: set[str | None]
-) -> list[str]:
-    if options.label_columns:
-        repeated = {name for name in options.label_columns if options.label_columns.count(name) > 1}
-        if repeated:
-            raise ConfigError(f"--label-columns names {listing(sorted(repeated))} twice.")
-        return [_choose(table, name, (), "--label-columns", "") for name in options.label_columns]
-    named = {task_name(name): name for name in table.columns if name not in taken}
-    if tasks and all(task.name in named for task in tasks):
-        return [named[task.name] for task in tasks]
-    if tasks and len(tasks) > 1:
-        missing = [task.name for task in tasks if task.name not in named]
-        raise ConfigError(
-            f"{table.name} has no column {listing(missing)}, which the model tells; it has "
-            f"{listing(table.columns)}."
-        )
-    lower = {name.strip().lower(): name for name in reversed(table.columns)}
-    for name in LABEL_COLUMNS:
-        if name in lower and lower[name] not in taken:
-            return [lower[name]]
-    others = [name for name in table.columns if name not in taken]
-    if len(others) == 1:
-        return others
-    return [_choose(table, None, (), "--label-columns", "the labels")]
-
-
-def _require_features(table: Table, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise ConfigError(
-            f"{table.name} has no column {listing(missing)}, which the model takes beside the picture; "
-            f"it has {listing(table.columns)}.{did_you_mean(missing[0], table.columns)}"
-        )
+def _paths(table: Table, name: str, root: Path | str, allow_outside: bool) -> Any:
+    column = pc.fill_null(_scalars(table, name), "")
+    return relative_paths(column, root, allow_outside, functools.partial(table.where, column=name))
 
 
 def _features(table: Table, names: Sequence[str]) -> dict[str, Any]:
@@ -323,65 +231,6 @@ def _labels(table: Table, name: str, separator: str | None) -> Any:
     parents = pc.list_parent_indices(lists).to_numpy()[kept]
     offsets = np.concatenate([[0], np.bincount(parents, minlength=len(column)).cumsum()])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat.filter(pa.array(kept)))
-
-
-def _paths(table: Table, name: str, root: Path | str, allow_outside: bool) -> Any:
-    """Return the column of paths, with `/`, those inside the folder relative to it."""
-    column = pc.fill_null(_scalars(table, name), "")
-    row = pc.index(pc.equal(pc.utf8_trim_whitespace(column), ""), True).as_py()
-    if row >= 0:
-        raise DataError(f"{table.where(row, name)}: the path is empty.")
-    # Only unusual paths are looked at one by one: there may be millions of the others.
-    unusual = pc.match_substring_regex(
-        column, r"^/|\\|^[A-Za-z][A-Za-z0-9+.-]*:|(^|/)\.{1,2}(/|$)|//|[\x00-\x1f]"
-    )
-    rows = (
-        [i for i, odd in enumerate(unusual.to_pylist()) if odd] if pc.any(unusual).as_py() else []
-    )
-    if not rows:
-        return column
-    values = column.to_pylist()
-    for row in rows:
-        values[row] = _inside(
-            values[row], root, allow_outside, functools.partial(table.where, row, name)
-        )
-    return pa.array(values, pa.string())
-
-
-def _inside(path: str, root: Path | str, allow_outside: bool, where: Callable[[], str]) -> str:
-    """Return a path relative to `root`; refuse one that leaves it, unless that is allowed."""
-    if re.search(r"[\x00-\x1f]", path):
-        raise DataError(f"{where()}: the path {path!r} has a control character.")
-    if is_remote(path):
-        prefix = f"{str(root).rstrip('/')}/"
-        if is_remote(root) and path.startswith(prefix) and ".." not in path.split("/"):
-            return path.removeprefix(prefix)
-        if allow_outside:
-            return path
-        raise DataError(_leaves(path, root, where))
-    if "\\" in path and (is_remote(root) or not os.path.lexists(os.path.join(root, path))):
-        path = path.replace("\\", "/")  # written on Windows
-    if is_remote(root):
-        plain = os.path.normpath(path)
-        if plain.startswith(("..", "/")):
-            if allow_outside and not plain.startswith("/"):
-                return path
-            raise DataError(_leaves(path, root, where))
-        return plain
-    whole = os.path.normpath(os.path.join(os.path.abspath(root), path))
-    relative = os.path.relpath(whole, os.path.abspath(root))
-    if relative == ".." or relative.startswith("../"):
-        if allow_outside:
-            return whole
-        raise DataError(_leaves(path, root, where))
-    return relative
-
-
-def _leaves(path: str, root: Path | str, where: Callable[[], str]) -> str:
-    return (
-        f"{where()}: '{path}' is outside the manifest's folder {root}; pass --allow-outside if you "
-        "trust the manifest."
-    )
 
 
 def _without_repetitions(rows: Rows, image: str) -> Rows:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hornbeam.data.tables.labels import more_rows
 from hornbeam.errors import ConfigError, DataError
 
 
@@ -50,7 +51,7 @@ def to_numbers(column: Any, where: Callable[[int], str]) -> Any:
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         row = int(bad[0])
-        raise DataError(f"{where(row)}: {_fault(cells[row].as_py())}{_others(len(bad) - 1)}")
+        raise DataError(f"{where(row)}: {_fault(cells[row].as_py())}{more_rows(len(bad) - 1)}")
     return pa.array(numbers, pa.float32())
 
 
@@ -73,9 +74,3 @@ def _fault(cell: str) -> str:
     elif cell.count(",") == 1 and not np.isnan(_number(cell.replace(",", "."))):
         hint = " with a point, not a comma"
     return f"'{cell}' is no number; give one{hint}, or take the row out."
-
-
-def _others(count: int) -> str:
-    if not count:
-        return ""
-    return f" ({count} more {'row has' if count == 1 else 'rows have'} none.)"

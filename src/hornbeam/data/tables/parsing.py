@@ -58,8 +58,12 @@ def parse_csv(content: bytes, name: str) -> Parsed:
     delimiter = max("\t;,", key=first_line.count) if any(d in first_line for d in "\t;,") else ","
     try:
         header = next(csv.reader(io.StringIO(first_line), delimiter=delimiter))
-    except (csv.Error, StopIteration) as error:
+    except csv.Error as error:
         raise DataError(f"{name}, line 1: {error}.") from None
+    except StopIteration:
+        raise DataError(
+            f"{name}, line 1: the line is empty; expected the names of the columns."
+        ) from None
     has_header = not any(_names_picture(cell) for cell in header)
     names = [cell.strip() for cell in header] if has_header else _invent_names(header)
     for place, column in enumerate(names):
@@ -224,6 +228,8 @@ def _json_fault(error: Exception, name: str, line: int | None = None) -> str:
 
 def _columns(records: list[Any], name: str, line: Callable[[int], str]) -> Parsed:
     """Return the columns of records: strings; lists of strings where any record has a list."""
+    if not records:
+        raise DataError(f"{name} has no rows; expected one for each picture.")
     names: dict[str, None] = {}
     for row, record in enumerate(records):
         if not isinstance(record, dict):

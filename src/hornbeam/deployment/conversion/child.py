@@ -41,9 +41,9 @@ def main(asked: Path, answered: Path) -> None:
 
         Recipe.load(Path(job.recipe))  # registers layers of its own
     from hornbeam.deployment.conversion.rebuild import rebuilt
-    from hornbeam.models.restoring.keras_files import read_model
+    from hornbeam.models.untrusted.loading import load_model
 
-    model = rebuilt(read_model(Path(job.model)))
+    model = rebuilt(load_model(Path(job.model)))
     _give_back_memory()
     converted: dict[str, Any] = {}
     write_json(answered, converted)

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 from hornbeam.models.restoring.tables import Stored
 from hornbeam.models.untrusted.archives import WEIGHTS, check_archive
 from hornbeam.models.untrusted.hdf5 import check_hdf5
-from hornbeam.models.untrusted.loading import load_model
 
 if TYPE_CHECKING:
     import h5py
-    import keras
 
 _ORDER = {
     "dense": ("kernel", "bias"),
@@ -32,11 +30,6 @@ _ORDER = {
     "layer_scale": ("gamma",),
 }
 """Names of the variables of layers; Keras 3 writes numbers in their place."""
-
-
-def read_model(path: Path, *, trust: bool = False) -> keras.Model:
-    """Load a whole model from a `.keras` or `.h5` file; see `untrusted.loading`."""
-    return load_model(path, trust=trust)
 
 
 def read_archive(path: Path) -> dict[str, Stored]:
@@ -76,7 +69,7 @@ def tells_names(path: Path) -> bool:
 
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
-            file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+            file = h5py.File(io.BytesIO(archive.read(WEIGHTS)))
     else:
         file = h5py.File(path)
     with file:

@@ -42,6 +42,7 @@ class Match:
         conflicts: our path to the name in the file, where the shapes differ.
         torch: whether kernels are laid out as in PyTorch.
         rules: the name of the rules, or an empty string for plain names.
+        kept: those of `excluded` that lie before the head, as far as the model was looked at.
     """
 
     taken: dict[str, str]
@@ -52,6 +53,7 @@ class Match:
     conflicts: dict[str, str]
     torch: bool = False
     rules: str = ""
+    kept: tuple[str, ...] = ()
 
 
 def match(

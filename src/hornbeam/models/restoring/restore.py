@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hornbeam.errors import ModelError, listing
+from hornbeam.models.blocks import block_depths
 from hornbeam.models.classifier import BACKBONE, IMAGENET_DEVIATION
 from hornbeam.models.restoring.matching import (
     Match,
@@ -85,7 +86,13 @@ def restore(
     for ours, array in values.items():
         variables[ours].assign(array)
     _settle_normalization(model)
-    return matched
+    return dataclasses.replace(matched, kept=_before_the_head(model, matched.excluded))
+
+
+def _before_the_head(model: keras.Model, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths that are not of the head, which without a backbone is the last block."""
+    depths = block_depths(model) if paths else {}
+    return tuple(path for path in paths if depths[path])
 
 
 def places_of(model: keras.Model) -> dict[str, Place]:

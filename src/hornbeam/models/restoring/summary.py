@@ -28,9 +28,10 @@ def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
         console.table(["not restored", "number", "such as"], rows, left=3)
     for scope in sorted({p.rpartition("/")[0] for p in matched.conflicts if _in_head(p)}):
         console.say(f"{scope} has another number of classes in the file, and starts anew.")
-    kept = [path for path in matched.excluded if not _in_head(path)]
-    if kept:
-        console.warn(f"{len(kept)} variables before the head keep their first, random values.")
+    if matched.kept:
+        console.warn(
+            f"{len(matched.kept)} variables before the head keep their first, random values."
+        )
 
 
 def _rest(matched: Match) -> list[list[str]]:
