@@ -59,8 +59,13 @@ class Answer:
         return [(asked.classes[i], float(values[i])) for i in order]
 
 
+_NO_NUMBER = "the model's answer is no number"
+
+
 def answers_of(manifest: Manifest, outputs: Mapping[str, NDArray[np.float32]]) -> list[Answer]:
     """Return the answers that a runtime's outputs mean.
+
+    Where probabilities are not finite there is no answer; its `error` says so.
 
     Args:
         manifest: the bundle's.
@@ -70,8 +75,11 @@ def answers_of(manifest: Manifest, outputs: Mapping[str, NDArray[np.float32]]) -
     thresholds = {name: each["below"] for name, each in manifest.abstain.items()}
     best = {name: outputs[name].max(axis=1).tolist() for name in thresholds}
     scores = outputs[UNKNOWN].reshape(-1).tolist() if unknown is not None else None
+    told = np.logical_and.reduce([np.isfinite(outputs[task.name]).all(axis=1) for task in tasks])
     return [
-        Answer(
+        Answer(None, tasks, {}, {}, error=_NO_NUMBER)
+        if not told[row]
+        else Answer(
             None,
             tasks,
             {task.name: outputs[task.name][row] for task in tasks},

@@ -246,10 +246,7 @@ def _answer(items: Sequence[Item]) -> None:
         if items[0].features is not None:
             features = np.stack([item.features for item in items if item.features is not None])
         for item, answer in zip(items, predictor.ask(image, features), strict=True):
-            item.answer = answer
-            if not all(np.isfinite(each).all() for each in answer.probabilities.values()):
-                item.failed = True
-                item.answer = _failed(item, "the model's answer is no number")
+            item.answer, item.failed = answer, answer.error is not None
     except Exception as error:
         traceback.print_exc()
         for item in items:
