@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hornbeam.errors import DataError
 
 _EARLIER = ".earlier-"
 """What the name of a directory begins with while another takes its place."""
+
+_MASK = threading.Lock()
+"""Held while the process's mask is read."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -70,7 +74,8 @@ def write_table(path: Path, table: Any) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
-    write = pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table
+    is_csv = path.suffix.lower() == ".csv"
+    write = pyarrow.csv.write_csv if is_csv else pyarrow.parquet.write_table
     with replacing(path) as temporary:
         write(table, temporary)
 
@@ -134,6 +139,7 @@ def new_directory(path: Path, replace: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         earlier = path.with_name(f"{_EARLIER}{path.name}")
         if replace and path.exists():
+            shutil.rmtree(earlier, ignore_errors=True)  # of somebody who was killed here
             path.replace(earlier)
         temporary.replace(path)
         _flush(path.parent)
@@ -186,7 +192,9 @@ def _flush(path: Path) -> None:
 
 
 def _umask() -> int:
-    # The mask can be read only by setting it. mkstemp made the file private; users expect theirs.
-    mask = os.umask(0o022)
-    os.umask(mask)
+    # The mask can be read only by setting it, and of two threads that did so at once the second would
+    # put back what the first had set. mkstemp made the file private; users expect theirs.
+    with _MASK:
+        mask = os.umask(0o022)
+        os.umask(mask)
     return mask
