@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hornbeam.evaluation.comparison.compare import Comparison
 from hornbeam.evaluation.comparison.compare_words import conclusion
 from hornbeam.evaluation.comparison.differences import Difference
 from hornbeam.evaluation.predictions import Predictions
+from hornbeam.evaluation.scoring.shares import json_number
 from hornbeam.storage import write_json, write_table, write_text
 
 CHANGES = ("right", "wrong", "other wrong", "right to wrong", "wrong to right")
@@ -102,7 +102,7 @@ def _of_one(comparison: Comparison) -> dict[str, Any]:
         "shown": comparison.shown,
         "pictures": comparison.pictures,
         "groups": comparison.paired.units if comparison.grouped else None,
-        "design_effect": _number(comparison.paired.effect),
+        "design_effect": json_number(comparison.paired.effect),
         "accuracy": _difference(comparison.accuracy),
         "p_exact": comparison.test.exact,
         "p_mid": comparison.test.mid_p,
@@ -116,7 +116,7 @@ def _of_one(comparison: Comparison) -> dict[str, Any]:
                 "right" if comparison.task.multi_label else "recall": _difference(c.right),
                 "wrong to right": c.gained, "right to wrong": c.lost,
                 "p_corrected": c.p_value,
-                "precision": {"first": _number(c.precision[0]), "second": _number(c.precision[1])},
+                "precision": dict(zip(("first", "second"), map(json_number, c.precision), strict=True)),
             }
             for c in comparison.classes
         },
@@ -137,12 +137,7 @@ def _difference(difference: Difference) -> dict[str, float | None]:
         "second": difference.second,
         "difference": difference.value,
     }
-    return {name: _number(value) for name, value in (values | ends).items()}
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return round(value, 9) if math.isfinite(value) else None
+    return {name: json_number(value) for name, value in (values | ends).items()}
 
 
 def _in_words(classes: Sequence[str], labels: NDArray[Any]) -> list[str | None]:

@@ -170,3 +170,8 @@ def with_interval(estimate: Estimate) -> str:
     low, high = estimate.interval
     between = "" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"
     return f"{number(estimate.value)}{between}"
+
+
+def json_number(value: float) -> float | None:
+    """Return a number as files for programs have it; `None` where it is none, as JSON knows no NaN."""
+    return round(value, 9) if math.isfinite(value) else None
