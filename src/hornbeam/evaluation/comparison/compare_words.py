@@ -20,7 +20,7 @@ from hornbeam.evaluation.comparison.compare import (
 )
 from hornbeam.evaluation.comparison.differences import Difference
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.evaluation.scoring.shares import Share
+from hornbeam.evaluation.scoring.shares import Share, number
 
 _MOST_CLASSES = 30
 """Classes that are listed on a terminal; the page has all."""
@@ -157,11 +157,9 @@ def models_of(comparisons: Sequence[Comparison], task: Task) -> list[tuple[str, 
 
 def difference_in_words(difference: Difference) -> tuple[str, str, str, str]:
     """Return a number of both models, their difference and its interval, in digits."""
-    first, second = (
-        "–" if math.isnan(n) else f"{n:.3f}" for n in (difference.first, difference.second)
-    )
+    value = "–" if math.isnan(difference.value) else f"{difference.value:+.3f}"
     ends = "" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return first, second, f"{difference.value:+.3f}", ends
+    return number(difference.first), number(difference.second), value, ends
 
 
 def _row(c: ClassDifference) -> list[str]:
