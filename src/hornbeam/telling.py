@@ -96,10 +96,10 @@ def tell_trust(trusts: Mapping[str, Trust]) -> None:
         if trust.after:
             said += f", {trust.before.error:.3f} before calibration"
         low, high = measured.corrected.interval
-        console.say(f"{said}; without what chance adds {low:.3f} to {high:.3f}.")
-        marking = (
-            trust.thresholds if trust.marks else ()
-        )  # the report has those that nobody asked for
+        if not math.isnan(low):  # as of a single group
+            said += f"; without what chance adds {low:.3f} to {high:.3f}"
+        console.say(f"{said}.")
+        marking = trust.thresholds if trust.marks else ()  # the report has what nobody asked for
         for sentence in (*(t.sentence for t in marking), *trust.sentences):
             console.say(f"{of_task}{sentence}")
 
