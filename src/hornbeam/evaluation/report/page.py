@@ -26,7 +26,7 @@ from hornbeam.evaluation.report.trust import trust as trust_section
 from hornbeam.evaluation.report.trust import trust_of
 from hornbeam.evaluation.scoring.scores import Scores
 from hornbeam.evaluation.trust.measuring import Trust
-from hornbeam.page import json_block, page, shown
+from hornbeam.page import json_block, page, printable, shown
 from hornbeam.storage import write_text
 
 _SHOWN = 24
@@ -228,7 +228,10 @@ def _suspects(content: ReportContent, chosen: Sequence[Any], shots: Shots) -> st
 def _for_script(
     chosen: Sequence[_Chosen], names: Names, shots: Shots, paths: list[str]
 ) -> dict[str, Any]:
-    """Return what the script needs: what is in the cells, and pictures that the page does not show."""
+    """Return what the script needs: what is in the cells, and pictures that the page does not show.
+
+    Names are not escaped, as the script makes text of them.
+    """
     on_page = set(names.numbers)
     tasks = []
     for of_task in chosen:
@@ -237,24 +240,17 @@ def _for_script(
             cells_for_script(cells, of_task.answers, names, paths) if cells is not None else []
         )
         totals = [] if scores.confusion is None else scores.confusion.sum(axis=1).tolist()
-        classes = [_plain(name) for name in scores.task.classes]
+        classes = [printable(name) for name in scores.task.classes]
         tasks.append({"classes": classes, "totals": totals, "cells": of_script})
     return {
         "tasks": tasks,
-        "names": [_plain(name) for name in names.numbers],
+        "names": [printable(name) for name in names.numbers],
         "shots": {
             number: shots.address(name)
             for name, number in names.numbers.items()
             if name not in on_page and shots.address(name)
         },
     }
-
-
-def _plain(name: str) -> str:
-    """Return a name as the page's own text shows it, but not escaped: the script makes text of it."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def _judged_on(content: ReportContent) -> str:
