@@ -251,7 +251,7 @@ np.testing.assert_allclose(heat_of(dataclasses.replace(cut, weights=None), pixel
     import os
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
         env={**os.environ, "KERAS_BACKEND": "jax"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -299,7 +299,7 @@ def test_a_real_watch_follows_a_real_training_that_is_killed_and_resumed(shapes,
 
 
 def until(condition, process):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
