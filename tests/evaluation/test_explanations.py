@@ -189,7 +189,7 @@ def test_right_wrong_and_uncertain_answers_are_explained_and_kept(corners, tmp_p
     odd.save(tmp_path / "e.npz")
     again = Explanations.load(tmp_path / "e.npz")
     assert dataclasses.asdict(again).keys() == dataclasses.asdict(odd).keys()
-    for name in ("paths", "splits", "tasks", "classes", "notes", "reason"):
+    for name in ("paths", "tasks", "classes", "notes", "reason"):
         assert getattr(again, name) == getattr(odd, name)
     np.testing.assert_array_equal(again.heat, odd.heat)
 

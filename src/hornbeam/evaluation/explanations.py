@@ -28,7 +28,7 @@ _OF_EACH = 4
 _SIDE = 160
 """Longest side of the pictures that are kept, in pixels."""
 
-_TEXTS = ("paths", "splits", "tasks", "classes", "notes")
+_TEXTS = ("paths", "tasks", "classes", "notes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Explanations:
 
     Attributes:
         paths: of the pictures, one an entry; a picture may have several, one after the other.
-        splits: of the pictures.
         tasks: name of the question, one an entry.
         classes: the class that the heat speaks for, one an entry.
         notes: what the picture is and was named, one an entry.
@@ -48,7 +47,6 @@ class Explanations:
     """
 
     paths: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -158,7 +156,6 @@ def explain(
             continue
         parts.append(Explanations(
             tuple(predictions.dataset.paths[wish.row] for wish in chosen),
-            tuple(predictions.dataset.table["split"][wish.row].as_py() or "" for wish in chosen),
             (task.name,) * len(chosen), tuple(task.classes[wish.of] for wish in chosen),
             tuple(wish.note for wish in chosen), heat.astype(np.float16), seen[at],
         ))  # fmt: skip
