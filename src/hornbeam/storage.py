@@ -70,12 +70,22 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[
 
 
 def write_table(path: Path, table: Any) -> None:
-    """Write an Arrow table, whole or not at all: as CSV where the path ends so, else as Parquet."""
+    """Write an Arrow table, whole or not at all: as CSV, JSON or JSON lines where the path ends so.
+
+    Else as Parquet.
+    """
     import pyarrow.csv
     import pyarrow.parquet
 
-    is_csv = path.suffix.lower() == ".csv"
-    write = pyarrow.csv.write_csv if is_csv else pyarrow.parquet.write_table
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        write_text(path, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
+        return
+    if suffix == ".jsonl":
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+        write_text(path, "".join(lines))
+        return
+    write = pyarrow.csv.write_csv if suffix == ".csv" else pyarrow.parquet.write_table
     with replacing(path) as temporary:
         write(table, temporary)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hornbeam.evaluation.comparison.compare_words import conclusion
 from hornbeam.evaluation.comparison.differences import Difference
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.scoring.shares import json_number
-from hornbeam.storage import write_json, write_table, write_text
+from hornbeam.storage import write_json, write_table
 
 CHANGES = ("right", "wrong", "other wrong", "right to wrong", "wrong to right")
 """Names of what became of an answer, by the numbers of `compare`."""
@@ -67,11 +66,7 @@ def write_changes(
                 told = np.full(len(labels), None, object)
                 told[comparison.rows] = np.array(CHANGES, object)[comparison.changes]
                 columns[f"{comparison.names[1]}:{task.name}_change"] = pa.array(told, pa.string())
-    table = pa.table(columns)
-    if path.suffix.lower() == ".json":
-        write_text(path, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
-        return
-    write_table(path, table)
+    write_table(path, pa.table(columns))
 
 
 def write_comparisons(
