@@ -12,6 +12,9 @@ import yaml
 from safetensors.numpy import load_file
 from zygote import until
 
+from hornbeam.config import TrainOptions
+from hornbeam.resuming import repeatable
+
 SMALL = ("--batch-size", 8, "--image-size", 32)
 
 RECIPE = '''
@@ -78,6 +81,18 @@ def sentence(done):
     lines = [line for line in done.err.splitlines() if line.strip()]
     assert len(lines) == 1, done.err
     return lines[0]
+
+
+def test_what_a_run_repeats_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.rules").write_text("")
+    given = {"data": "photos", "validation_data": "s3://photos", "weights": "w.h5"}
+    told = repeatable(TrainOptions(**given, restore_map="my.rules"))
+    assert told["data"] == str(tmp_path / "photos")
+    assert told["validation_data"] == "s3://photos"
+    assert told["weights"] == str((tmp_path / "w.h5").resolve())
+    assert told["restore_map"] == str(tmp_path / "my.rules")
+    assert repeatable(TrainOptions(**given, restore_map="slim"))["restore_map"] == "slim"
 
 
 def test_more_epochs_can_be_asked_for(zygote, finished):

@@ -161,4 +161,6 @@ def repeatable(options: TrainOptions) -> dict[str, Any]:
         values["recipe"] = str(options.recipe.resolve())
     if options.weights not in ("none", "imagenet"):
         values["weights"] = str(Path(options.weights).resolve())
+    if options.restore_map and Path(options.restore_map).is_file():  # else rules of ours, by name
+        values["restore_map"] = str(Path(options.restore_map).absolute())
     return values
