@@ -167,8 +167,13 @@ def tell_tried(tried: Tried) -> None:
 
 def plot_tried(tried: Tried, path: Path) -> None:
     """Write a plot of the losses over the learning rates."""
+    finite = np.isfinite(tried.smoothed)
+    if not finite.any():
+        console.warn("No loss was a number, so nothing was drawn.")
+        return
     # What has exploded would flatten all that there is to see.
-    shown = tried.smoothed <= 1.5 * np.nanmax(tried.smoothed[: max(2, len(tried.rates) // 2)])
+    early = slice(0, max(2, len(tried.rates) // 2))
+    shown = finite & (tried.smoothed <= 1.5 * tried.smoothed[early][finite[early]].max())
     rates, smoothed = tried.rates[shown], tried.smoothed[shown]
     suggested = [(tried.tenth_of_best, "least / 10"), (tried.steepest, "steepest")]
     plot.write_plot(
