@@ -13,7 +13,8 @@ from PIL import Image
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
 from hornbeam.errors import RunError
-from hornbeam.evaluation.explanations import Explanations, explain, heat_of
+from hornbeam.evaluation.explanations import Explanations, explain
+from hornbeam.evaluation.heat import heat_of
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.models.classifier import build_classifier
 from hornbeam.models.feature_map import FeatureMap, last_feature_map
@@ -234,7 +235,7 @@ import numpy as np, keras, dataclasses
 assert keras.config.backend() == "jax"
 from keras import layers
 from hornbeam.models.feature_map import last_feature_map
-from hornbeam.evaluation.explanations import heat_of
+from hornbeam.evaluation.heat import heat_of
 image = keras.Input((32, 32, 3), dtype="uint8", name="image")
 keras.utils.set_random_seed(3)
 x = layers.Conv2D(5, 3, strides=4)(layers.Rescaling(1 / 255)(image))
