@@ -20,8 +20,8 @@ def test_cells_of_a_table_are_printed_as_they_are(capsys):
 
 def test_what_stands_beside_a_bar_is_shown_as_it_is(monkeypatch, capsys):
     monkeypatch.setattr(console, "is_terminal", lambda: True)
-    monkeypatch.setenv("FORCE_COLOR", "1")  # and a width, as of a terminal
-    monkeypatch.setenv("COLUMNS", "120")
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "120", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
     with console.progress(NAME, 2) as advance:
         advance(1, NAME)
     assert "[/a]" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hornbeam.evaluation.judged import Judged
+from hornbeam.evaluation.labels.labels_file import Suspect
 from hornbeam.evaluation.report import facts, looks, tables, words
 from hornbeam.evaluation.report.cells import (
     Cells,
@@ -186,14 +187,14 @@ def _uncertain(content: ReportContent, chosen: _Chosen, shots: Shots, names: Nam
     )
 
 
-def _want_suspects(content: ReportContent, shots: Shots) -> Sequence[Any]:
+def _want_suspects(content: ReportContent, shots: Shots) -> Sequence[Suspect]:
     chosen = list(content.suspects or ())[:_SHOWN] if not content.data else []
     for suspect in chosen:
         shots.want(suspect.path)
     return chosen
 
 
-def _suspects(content: ReportContent, chosen: Sequence[Any], shots: Shots) -> str:
+def _suspects(content: ReportContent, chosen: Sequence[Suspect], shots: Shots) -> str:
     """The labels that are probably wrong; nothing in a report of other pictures than the run's."""
     if content.data:
         return ""
