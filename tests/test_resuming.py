@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from zygote import until
 
 from hornbeam.config import TrainOptions
-from hornbeam.resuming import repeatable
+from hornbeam.resuming import earlier, repeatable
 
 SMALL = ("--batch-size", 8, "--image-size", 32)
 
@@ -192,6 +192,14 @@ def test_resume_begins_what_is_not_there_if_it_is_told_of_what(zygote, train, tm
     assert "name DATA" in sentence(done)
     done = train(tmp_path / "new", "--resume", "--steps", 2)
     assert done.code == 0, done.err
+
+
+def test_what_was_killed_before_it_had_begun_begins_anew(tiny, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("epochs: 2\n")
+    for given in ({"data": "photos"}, {"recipe": tiny}):  # whose pictures may be a recipe's
+        assert earlier(TrainOptions(run=run, resume=True, **given)) is None
 
 
 def test_the_other_backend_is_refused(zygote, finished):
