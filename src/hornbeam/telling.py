@@ -13,7 +13,7 @@ from hornbeam import backend, console, plot
 from hornbeam.config import FINETUNE_FROM, TrainOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.evaluation.scoring.scores import Scores
-from hornbeam.evaluation.scoring.shares import Estimate, number, with_interval
+from hornbeam.evaluation.scoring.shares import ends_in_words, number, with_interval
 from hornbeam.evaluation.trust.measuring import Trust
 from hornbeam.world.world import World
 
@@ -68,7 +68,10 @@ def tell_scores(all_scores: list[Scores]) -> None:
         _tell_classes(name if len(all_scores) > 1 else "class", scores)
         console.table(
             ["over all classes", "", "95 %"],
-            [[measure, *_in_words(estimate)] for measure, estimate in scores.measures.items()],
+            [
+                [measure, number(e.value), ends_in_words(e)]
+                for measure, e in scores.measures.items()
+            ],
         )
         of_task = f"{name}: " if len(all_scores) > 1 else ""
         kind = "all labels right in" if scores.task.multi_label else "accuracy"
@@ -118,13 +121,6 @@ def _tell_classes(head: str, scores: Scores) -> None:
     )  # fmt: skip
     if len(shown) > _MOST_CLASSES:
         console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
-
-
-def _in_words(estimate: Estimate) -> tuple[str, str]:
-    """Return a number and its interval, in digits."""
-    low, high = estimate.interval
-    between = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-    return number(estimate.value), between
 
 
 def tell_rates(rates: Rates) -> None:
