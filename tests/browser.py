@@ -118,7 +118,10 @@ class Browser:
         self._loop.run_until_complete(self._session.close())
         self._loop.close()
         self._process.terminate()
-        self._process.wait(20)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        self._process.kill()
+        self._process.wait()
         self._directory.cleanup()
 
     def __call__(self, method, **parameters):
@@ -137,22 +140,35 @@ class Browser:
 
     async def _connect(self):
         self._session = aiohttp.ClientSession()
-        port = await self._port()
-        async with self._session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-            pages = [one for one in await answer.json() if one["type"] == "page"]
-        self._socket = await self._session.ws_connect(
-            pages[0]["webSocketDebuggerUrl"], max_msg_size=0
-        )
+        port = await self._until(self._port)
+        page = await self._until(lambda: self._page(port))
+        self._socket = await self._session.ws_connect(page, max_msg_size=0)
         self._reading = self._loop.create_task(self._read())
         for domain in ("Page", "Runtime", "Log"):
             await self._send(f"{domain}.enable", {})
+        # Else its end may be taken for that of the first page that is opened.
+        state = {"expression": "document.readyState"}
+        while (await self._send("Runtime.evaluate", state))["result"]["value"] != "complete":
+            await asyncio.sleep(0.02)
 
     async def _port(self):
+        """Return the port, once it is there."""
         file = Path(self._directory.name) / "DevToolsActivePort"
+        words = file.read_text().split() if file.is_file() else []
+        return int(words[0]) if len(words) > 1 else None  # the second is a path
+
+    async def _page(self, port):
+        """Return the address of the empty page, which may come later than the port."""
+        async with self._session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+            pages = [one for one in await answer.json() if one["type"] == "page"]
+        return pages[0]["webSocketDebuggerUrl"] if pages else None
+
+    async def _until(self, look):
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            if file.is_file() and file.read_text().strip():
-                return int(file.read_text().split()[0])
+            found = await look()
+            if found:
+                return found
             assert self._process.poll() is None, "Chromium has ended"
             await asyncio.sleep(0.05)
         raise TimeoutError("Chromium did not start")

@@ -55,7 +55,7 @@ def hostile_content(root, per_class=4):
         skipped={"<b>.jpg": "<b>"},
         suspects=[Suspect(path, "<b>", task.name, HOSTILE[0], HOSTILE[1], 0.01, 0.9, 0.95)],
         explanations=Explanations(
-            (path, NAMELESS), ("validation", "train"), (task.name,) * 2, HOSTILE[:2],
+            (path, NAMELESS), (task.name,) * 2, HOSTILE[:2],
             ("is <b>", "was <b>"), np.eye(4, dtype=np.float16)[None].repeat(2, 0),
             np.full((2, 32, 32, 3), 90, np.uint8),
         ),

@@ -7,7 +7,8 @@ import pytest
 
 import hornbeam
 from hornbeam.cli import build_parser
-from hornbeam.config import COMMANDS, OPTIMIZER_ARGUMENTS
+from hornbeam.config import COMMANDS, OPTIMIZER_ARGUMENTS, TrainOptions
+from hornbeam.errors import ConfigError
 
 TESTS = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("*.py"))
 WORDS = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", TESTS))
@@ -40,6 +41,13 @@ def test_each_further_name_of_an_option_is_that_option(command):
             values = vars(parser.parse_intermixed_args([word] if switch else [word, "7"]))
             assert list(values) == [name], word
             assert values[name] in (True, "7", "7s", ["7"])
+
+
+@pytest.mark.parametrize("text", ["1.55e1", "1e999", "nan", "e"])
+def test_a_number_that_is_not_whole_is_no_number_of_pictures(text):
+    assert TrainOptions(data="x", examples="1e6").examples == 1_000_000
+    with pytest.raises(ConfigError, match=rf"--examples .*\(got '{text}'\)"):
+        TrainOptions(data="x", examples=text)
 
 
 def test_test_pictures_can_be_left_out_unopened(folders):

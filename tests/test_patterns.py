@@ -38,3 +38,10 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_what_was_meant(pattern,
 def test_a_pattern_that_comes_too_late_is_an_error():
     with pytest.raises(ConfigError, match="was decided by patterns before it"):
         assign([(".*", 1.0), ("head/.*", 0.1)], PATHS, "--lr-mult")
+
+
+def test_a_pattern_that_begins_with_flags_and_matches_nothing_is_told_as_any_other():
+    with pytest.raises(
+        ConfigError, match=r"'\(\?i\)BLOCK_13' matches none of the 5 variables\. It must"
+    ):
+        assign([("(?i)BLOCK_13", True)], PATHS, "--trainable")

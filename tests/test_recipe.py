@@ -11,6 +11,7 @@ from hornbeam.config import TableOptions, TrainOptions
 from hornbeam.data import sources
 from hornbeam.data.loader import Loader
 from hornbeam.data.tasks import Task
+from hornbeam.errors import ConfigError
 from hornbeam.models.classifier import adapt_user_model
 from hornbeam.models.side_features import SideFeatures
 from hornbeam.recipe import FUNCTIONS, Recipe
@@ -36,6 +37,21 @@ def test_an_example_does_what_it_is_for(recipe, shapes):
             CHECKS[name](recipe, shapes)
             checked += 1
     assert checked
+
+
+def test_a_mistake_is_told_by_the_line_of_the_recipe_that_led_to_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "recipes_helper.py").write_text("\n\n\nx = = 3\n")
+    recipe = tmp_path / "my.py"
+    for text, line, said in (
+        ("import re\nimport recipes_helper\n", 2, "SyntaxError: invalid syntax (recipes_helper.py, line 4)"),
+        ("import re\n\nx = = 3\n", 3, "SyntaxError: invalid syntax (my.py, line 3)"),
+        ("import re\nexec('x = = 3')\n", 2, "SyntaxError: invalid syntax (<string>, line 1)"),
+    ):  # fmt: skip
+        recipe.write_text(text)
+        with pytest.raises(ConfigError) as error:
+            Recipe.load(recipe)
+        assert str(error.value) == f"{recipe}, line {line}: {said}."
 
 
 def test_the_guide_tells_of_every_function():

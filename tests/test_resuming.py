@@ -12,6 +12,9 @@ import yaml
 from safetensors.numpy import load_file
 from zygote import until
 
+from hornbeam.config import TrainOptions
+from hornbeam.resuming import earlier, repeatable
+
 SMALL = ("--batch-size", 8, "--image-size", 32)
 
 RECIPE = '''
@@ -78,6 +81,18 @@ def sentence(done):
     lines = [line for line in done.err.splitlines() if line.strip()]
     assert len(lines) == 1, done.err
     return lines[0]
+
+
+def test_what_a_run_repeats_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.rules").write_text("")
+    given = {"data": "photos", "validation_data": "s3://photos", "weights": "w.h5"}
+    told = repeatable(TrainOptions(**given, restore_map="my.rules"))
+    assert told["data"] == str(tmp_path / "photos")
+    assert told["validation_data"] == "s3://photos"
+    assert told["weights"] == str((tmp_path / "w.h5").resolve())
+    assert told["restore_map"] == str(tmp_path / "my.rules")
+    assert repeatable(TrainOptions(**given, restore_map="slim"))["restore_map"] == "slim"
 
 
 def test_more_epochs_can_be_asked_for(zygote, finished):
@@ -179,6 +194,14 @@ def test_resume_begins_what_is_not_there_if_it_is_told_of_what(zygote, train, tm
     assert done.code == 0, done.err
 
 
+def test_what_was_killed_before_it_had_begun_begins_anew(tiny, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("epochs: 2\n")
+    for given in ({"data": "photos"}, {"recipe": tiny}):  # whose pictures may be a recipe's
+        assert earlier(TrainOptions(run=run, resume=True, **given)) is None
+
+
 def test_the_other_backend_is_refused(zygote, finished):
     done = zygote("jax").run("train", "--run", finished, "--resume", "--epochs", 3)
     assert done.code == 2
@@ -203,16 +226,42 @@ def test_a_training_validates_when_it_is_told_to(train, tmp_path, words, validat
     assert steps(tmp_path / "run") == validated
 
 
+CLOCK = """
+
+import hornbeam.training.callbacks as watched
+
+
+class Clock:
+    now = 1.0
+
+    def perf_counter(self):
+        return self.now
+
+
+watched.time = Clock()
+
+
+class Step(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        watched.time.now += 0.25
+
+
+def callbacks():
+    return [Step()]
+"""
+"""For a recipe: each step takes a quarter of a second, however busy the machine is."""
+
+
 def test_a_time_is_a_budget_and_a_rhythm(train, tmp_path):
-    run = tmp_path / "run"
-    done = train(run, "--time", "6s", "--eval_throttle_secs", 1, "--learning-rate", 0.01)
+    recipe, run = tmp_path / "slow.py", tmp_path / "run"
+    recipe.write_text(RECIPE + CLOCK)
+    done = train(run, "--recipe", recipe, "--time", "6s", "--eval_throttle_secs", 1, "--learning-rate", 0.01)  # fmt: skip
     assert done.code == 0, done.err
-    found = rows(run)
-    assert 2 <= len(found) <= 7
-    rates = [float(row["learning_rate"]) for row in found]
+    assert steps(run) == [4, 8, 12, 16, 20, 24]
+    assert [float(row["seconds"]) for row in rows(run)] == [1, 2, 3, 4, 5, 6]
+    rates = [float(row["learning_rate"]) for row in rows(run)]
     assert max(rates) <= 0.01
     assert rates[-1] < 0.0005  # a cosine, by the clock
-    assert float(found[-1]["seconds"]) <= 7
 
 
 def test_early_stopping_ends_a_training_and_stays_so(zygote, train, tmp_path):

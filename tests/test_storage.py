@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import pyarrow as pa
 import pytest
 
 from hornbeam.storage import (
@@ -14,6 +16,7 @@ from hornbeam.storage import (
     replacing,
     write_bytes,
     write_json,
+    write_table,
     write_text,
 )
 
@@ -86,3 +89,42 @@ def test_what_json_does_not_know_is_written_for_python_alone(tmp_path):
     assert not path.exists()
     write_json(path, {"a": float("inf")}, infinite=True)
     assert "Infinity" in path.read_text()
+
+
+def test_threads_that_write_at_once_leave_the_mask_of_the_process(tmp_path, monkeypatch):
+    mask, umask = os.umask(0o027), os.umask
+
+    def slow(new):
+        before = umask(new)
+        time.sleep(0.005)  # so that the others get their turn
+        return before
+
+    monkeypatch.setattr(os, "umask", slow)
+    try:
+        threads = [
+            threading.Thread(target=write_text, args=(tmp_path / str(i), "")) for i in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert umask(0o027) == 0o027
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+    finally:
+        umask(mask)
+
+
+def test_what_a_killed_writer_had_moved_away_is_in_nobodys_way(tmp_path):
+    for name in ("d", ".earlier-d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").write_text("old")
+    with new_directory(tmp_path / "d", replace=True) as temporary:
+        (temporary / "new").write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+    assert [p.name for p in (tmp_path / "d").iterdir()] == ["new"]
+
+
+def test_a_table_is_what_its_name_ends_in_however_it_is_spelt(tmp_path):
+    for name in ("t.csv", "t.CSV"):
+        write_table(tmp_path / name, pa.table({"a": [1]}))
+        assert (tmp_path / name).read_text().replace('"', "") == "a\n1\n"

@@ -82,10 +82,10 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),  # a metric may be called `[a]`
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(), transient=True, refresh_per_second=4) as bar:
@@ -109,7 +109,8 @@ def is_terminal() -> bool:
 
 
 def _console(stderr: bool = False) -> Console:
-    # Made anew each time, because tests and notebooks replace sys.stdout.
+    # Made anew each time, because tests and notebooks replace sys.stdout. Without emoji, as a file may
+    # be called `a:cat:1.jpg`.
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console(stderr=stderr, emoji=False)

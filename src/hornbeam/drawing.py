@@ -131,7 +131,9 @@ class _Axis:
             low, high = low / reach, high * reach
             steps = [m * 10.0**e for e in range(-6, 10) for m in (1, 2, 5)]
             return cls(low, high, start, end, True, tuple(t for t in steps if low <= t <= high))
-        reach = (high - low) * margin or abs(high) * 0.05 or 0.05
+        # What differs by rounding alone is one number: between such there are no ticks to be had.
+        spread = high - low if high - low > 1e-9 * max(abs(low), abs(high)) else 0.0
+        reach = spread * margin or abs(high) * 0.05 or 0.05
         low, high = (low, max(high, low + 1)) if whole else (low - reach, high + reach)
         low = max(low, 0.0) if min(values) >= 0 else low
         return cls(low, high, start, end, False, tuple(_round_numbers(low, high, whole)))

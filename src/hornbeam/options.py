@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,11 +155,12 @@ def _parse_subset(value: Any) -> Any:
 
 
 def _parse_count(value: Any) -> Any:
-    """Return `1e6` as the whole number that it is."""
+    """Return `1e6` as the whole number that it is; `1.55e1` is none."""
     try:
-        return int(float(value)) if isinstance(value, str) and "e" in value.lower() else value
-    except (ValueError, OverflowError):
+        number = float(value) if isinstance(value, str) and "e" in value.lower() else math.nan
+    except ValueError:
         return value
+    return int(number) if number.is_integer() else value
 
 
 def parse_scalar(text: Any) -> Any:

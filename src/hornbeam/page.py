@@ -76,13 +76,15 @@ def policy(script: str, asks: bool = False) -> str:
 
 
 def shown(text: str) -> str:
-    """Return text from users as HTML that shows it and does nothing else.
+    """Return text from users as HTML that shows it, as `printable`, and does nothing else."""
+    return escape(printable(text))
 
-    What would move the text around it, break its line or cannot be written is shown by its code.
-    """
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return escape(text)
+
+def printable(text: str) -> str:
+    """Return text in which what would move text, break its line or cannot be written is its code."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def json_block(name: str, content: Any) -> str:

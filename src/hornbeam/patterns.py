@@ -107,7 +107,7 @@ def _matched_nothing(pattern: re.Pattern[str], paths: Sequence[str], option: str
         )
     scopes = {path.rpartition("/")[0] for path in paths} | set(paths)
     near = did_you_mean(pattern.pattern, _suggestions(scopes))
-    longer = [path for path in paths if re.match(rf"(?:[^/]*/)?(?:{pattern.pattern})", path)]
+    longer = [p for p in paths if pattern.match(p) or pattern.match(p.partition("/")[2])]
     if longer:
         near = f" It must match whole paths, such as '{longer[0]}': '{pattern.pattern}.*' would."
     return (

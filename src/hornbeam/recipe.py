@@ -131,8 +131,8 @@ def _send_by_value(module: Any) -> None:
 
 def _where(path: Path, error: Exception) -> str:
     """Return `file, line n`: the innermost line of the recipe that led to the error."""
-    if isinstance(error, SyntaxError):
-        return f"{path}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
-    return f"{path}, line {lines[-1]}" if lines else str(path)
+    if isinstance(error, SyntaxError) and Path(error.filename or "").resolve() == path.resolve():
+        lines.append(error.lineno)  # it did not come to run; another file is told by the message
+    return f"{path}, line {lines[-1]}" if lines and lines[-1] else str(path)

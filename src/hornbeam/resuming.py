@@ -48,7 +48,7 @@ def earlier(options: TrainOptions) -> Earlier | None:
         console.say(f"There is no run in {options.run} yet: it begins.")
         return None
     run = Run(options.run)
-    if not run.is_set_up and options.data is not None:
+    if not run.is_set_up and (options.data is not None or options.recipe is not None):
         return None  # killed before there was anything
     stored = {k: v for k, v in run.config().items() if k in TrainOptions.model_fields}
     given = options.model_fields_set
@@ -161,4 +161,6 @@ def repeatable(options: TrainOptions) -> dict[str, Any]:
         values["recipe"] = str(options.recipe.resolve())
     if options.weights not in ("none", "imagenet"):
         values["weights"] = str(Path(options.weights).resolve())
+    if options.restore_map and Path(options.restore_map).is_file():  # else rules of ours, by name
+        values["restore_map"] = str(Path(options.restore_map).absolute())
     return values

@@ -15,8 +15,11 @@ predictions.parquet   one row per picture of the splits that were judged
 calibration.json   what makes probabilities honest, which answers are sure, what is unknown
 unknown.npz        where the features of the known classes lie
 scores.json        how good the answers are to the split judged last, for programs
+explanations.npz   where the network looks, for the report
 report.html        what the model is worth
-evaluations/       the same three of other pictures, by their names
+evaluations/       the same of other pictures, by their names
+labels/            labels that are probably wrong
+watch-NAME.csv     what `hornbeam watch` made of the checkpoints
 """
 
 from __future__ import annotations
@@ -104,8 +107,7 @@ class Run:
         """
         if path is not None:
             require_free(path, overwrite)
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
+            _make_empty(path)
             return cls(path)
         return cls(reserve(name))
 
@@ -345,6 +347,17 @@ def reserve(name: str) -> Path:
             number += 1
             continue
         return candidate
+
+
+def _make_empty(path: Path) -> None:
+    """Make a directory, or remove all that is in it: one that is mounted, or a link to one, stays."""
+    path.mkdir(parents=True, exist_ok=True)
+    # What makes it a run goes last: else --overwrite would refuse what somebody who was killed left.
+    for each in sorted(path.iterdir(), key=lambda each: each.name == _MARK):
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 def name_of(data: str | None) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hornbeam.errors import DataError
 
 _EARLIER = ".earlier-"
 """What the name of a directory begins with while another takes its place."""
+
+_MASK = threading.Lock()
+"""Held while the process's mask is read."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -66,11 +70,22 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[
 
 
 def write_table(path: Path, table: Any) -> None:
-    """Write an Arrow table, whole or not at all: as CSV where the path ends so, else as Parquet."""
+    """Write an Arrow table, whole or not at all: as CSV, JSON or JSON lines where the path ends so.
+
+    Else as Parquet.
+    """
     import pyarrow.csv
     import pyarrow.parquet
 
-    write = pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        write_text(path, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
+        return
+    if suffix == ".jsonl":
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+        write_text(path, "".join(lines))
+        return
+    write = pyarrow.csv.write_csv if suffix == ".csv" else pyarrow.parquet.write_table
     with replacing(path) as temporary:
         write(table, temporary)
 
@@ -134,6 +149,7 @@ def new_directory(path: Path, replace: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         earlier = path.with_name(f"{_EARLIER}{path.name}")
         if replace and path.exists():
+            shutil.rmtree(earlier, ignore_errors=True)  # of somebody who was killed here
             path.replace(earlier)
         temporary.replace(path)
         _flush(path.parent)
@@ -186,7 +202,9 @@ def _flush(path: Path) -> None:
 
 
 def _umask() -> int:
-    # The mask can be read only by setting it. mkstemp made the file private; users expect theirs.
-    mask = os.umask(0o022)
-    os.umask(mask)
+    # The mask can be read only by setting it, and of two threads that did so at once the second would
+    # put back what the first had set. mkstemp made the file private; users expect theirs.
+    with _MASK:
+        mask = os.umask(0o022)
+        os.umask(mask)
     return mask

@@ -13,7 +13,7 @@ from hornbeam import backend, console, plot
 from hornbeam.config import FINETUNE_FROM, TrainOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.evaluation.scoring.scores import Scores
-from hornbeam.evaluation.scoring.shares import Estimate, number, with_interval
+from hornbeam.evaluation.scoring.shares import ends_in_words, number, with_interval
 from hornbeam.evaluation.trust.measuring import Trust
 from hornbeam.world.world import World
 
@@ -68,7 +68,10 @@ def tell_scores(all_scores: list[Scores]) -> None:
         _tell_classes(name if len(all_scores) > 1 else "class", scores)
         console.table(
             ["over all classes", "", "95 %"],
-            [[measure, *_in_words(estimate)] for measure, estimate in scores.measures.items()],
+            [
+                [measure, number(e.value), ends_in_words(e)]
+                for measure, e in scores.measures.items()
+            ],
         )
         of_task = f"{name}: " if len(all_scores) > 1 else ""
         kind = "all labels right in" if scores.task.multi_label else "accuracy"
@@ -96,10 +99,10 @@ def tell_trust(trusts: Mapping[str, Trust]) -> None:
         if trust.after:
             said += f", {trust.before.error:.3f} before calibration"
         low, high = measured.corrected.interval
-        console.say(f"{said}; without what chance adds {low:.3f} to {high:.3f}.")
-        marking = (
-            trust.thresholds if trust.marks else ()
-        )  # the report has those that nobody asked for
+        if not math.isnan(low):  # as of a single group
+            said += f"; without what chance adds {low:.3f} to {high:.3f}"
+        console.say(f"{said}.")
+        marking = trust.thresholds if trust.marks else ()  # the report has what nobody asked for
         for sentence in (*(t.sentence for t in marking), *trust.sentences):
             console.say(f"{of_task}{sentence}")
 
@@ -118,13 +121,6 @@ def _tell_classes(head: str, scores: Scores) -> None:
     )  # fmt: skip
     if len(shown) > _MOST_CLASSES:
         console.say(f"These are the {_MOST_CLASSES} weakest of {len(shown)} classes.")
-
-
-def _in_words(estimate: Estimate) -> tuple[str, str]:
-    """Return a number and its interval, in digits."""
-    low, high = estimate.interval
-    between = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-    return number(estimate.value), between
 
 
 def tell_rates(rates: Rates) -> None:
@@ -167,8 +163,13 @@ def tell_tried(tried: Tried) -> None:
 
 def plot_tried(tried: Tried, path: Path) -> None:
     """Write a plot of the losses over the learning rates."""
+    finite = np.isfinite(tried.smoothed)
+    if not finite.any():
+        console.warn("No loss was a number, so nothing was drawn.")
+        return
     # What has exploded would flatten all that there is to see.
-    shown = tried.smoothed <= 1.5 * np.nanmax(tried.smoothed[: max(2, len(tried.rates) // 2)])
+    early = slice(0, max(2, len(tried.rates) // 2))
+    shown = finite & (tried.smoothed <= 1.5 * tried.smoothed[early][finite[early]].max())
     rates, smoothed = tried.rates[shown], tried.smoothed[shown]
     suggested = [(tried.tenth_of_best, "least / 10"), (tried.steepest, "steepest")]
     plot.write_plot(

@@ -142,6 +142,15 @@ def test_a_file_keeps_the_splits_that_were_judged_before_and_only_those(dataset,
     np.testing.assert_array_equal(test.logits["marks"], sides["test"].logits["marks"])
 
 
+def test_a_damaged_file_is_made_anew(dataset, tmp_path):
+    file = tmp_path / "p.parquet"
+    file.write_bytes(b"PAR1 was cut off")
+    before = kept(in_two(dataset))
+    before.add_to(file)
+    after = Predictions.load(file, before.dataset, dataset.tasks)
+    np.testing.assert_array_equal(after.logits["label"], before.logits["label"])
+
+
 def test_predictions_of_other_pictures_or_classes_are_refused(dataset, tmp_path):
     kept(dataset).save(tmp_path / "p.parquet")
     with pytest.raises(RunError, match="about other pictures or classes"):
@@ -180,7 +189,6 @@ def test_the_table_names_the_group_of_a_picture_where_there_are_groups(dataset):
 
 def test_averaged_answers_keep_the_mean_size_of_their_logits(model, dataset):
     """Which tells unknown pictures by their energy."""
-    dataset.tasks[0]
     found = answers(model, dataset, views=2).logits["label"].astype(np.float64)
     views = (logits_of(model, dataset), logits_of(model, dataset, augment=Augmentation(flip=1.0)))
     expected = np.mean([scipy.special.logsumexp(v["label"], axis=1) for v in views], axis=0)

@@ -13,7 +13,7 @@ from hornbeam.evaluation.judged import Judged
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.report import ReportContent, words
 from hornbeam.evaluation.report.cells import Names, cells_for_script, find_cells, want_pictures
-from hornbeam.evaluation.report.confusion import worst_pairs
+from hornbeam.evaluation.report.confusion import confusion, worst_pairs
 from hornbeam.evaluation.report.curves import curves
 from hornbeam.evaluation.report.drawings import Axis, Line, draw
 from hornbeam.evaluation.report.facts import cost, duration, training_seconds
@@ -85,7 +85,6 @@ def test_thumbnails_are_bounded_and_mistakes_come_first():
     shots = Shots(predictions.dataset)
     cells = find_cells(judged, 20_000)
     want_pictures(cells, judged, shots, predictions.dataset.paths, 10_000)
-    assert shots.free == 0
     wanted = [row for row, path in enumerate(predictions.dataset.paths) if path in shots._wanted]
     assert len(wanted) == MOST
     assert judged.wrong[wanted].all()
@@ -102,6 +101,17 @@ def test_the_worst_pairs_are_those_of_a_full_sort():
     pairs = worst_pairs(scores, 10)
     assert [count for _, _, count in pairs] == best
     assert all(wrong[i, j] == count for i, j, count in pairs)
+
+
+@pytest.mark.parametrize("classes", [6, 60])
+def test_cells_whose_pictures_the_script_does_not_have_cannot_be_chosen(classes):
+    scores = score(*many_classes(500, classes))
+    page = confusion(scores, 3)
+    assert "data-c=3," in page
+    assert ("data-map=3" in page, "data-pairs=3" in page) == (classes > 40,) * 2
+    of_groups = confusion(scores, 3, clickable=False)
+    assert "data-" not in of_groups
+    assert "<td>" in of_groups
 
 
 def test_classes_that_chance_made_weak_are_not_called_so():

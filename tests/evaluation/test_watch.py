@@ -132,6 +132,16 @@ def test_a_checkpoint_that_a_synchroniser_copies_bit_by_bit_is_read_when_it_is_w
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["step,accuracy\n10,0.5,7\n", "step,accuracy\n10\n", "accuracy\n0.5\n", "step\nten\n"],
+)
+def test_a_damaged_curve_is_told_in_a_sentence(run, text):
+    (run / "watch-validation.csv").write_text(text)
+    with pytest.raises(RunError, match=r"watch-validation\.csv is damaged; mend it"):
+        Curve(run, "validation")
+
+
 def test_a_damaged_checkpoint_is_told_of_once_and_ends_in_a_failure(run, capsys):
     save(run, 10, right="damaged")
     save(run, 20)
@@ -289,7 +299,7 @@ def test_a_real_watch_follows_a_real_training_that_is_killed_and_resumed(shapes,
 
 
 def until(condition, process):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.trust.safeguards import Safeguards
-from hornbeam.storage import write_table, write_text
+from hornbeam.storage import write_table
 
 NOTHING = Safeguards()
 
@@ -86,15 +85,7 @@ def write_answers(
         for name, values in (("unknown", called.tolist()), ("unknown_score", scores.tolist())):
             columns.setdefault(name, [*values, *none])
     columns["error"] = [*[""] * len(predictions), *bad.values()]
-    table = pa.table(columns)
-    if out.suffix == ".json":
-        write_text(out, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
-        return
-    if out.suffix == ".jsonl":
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
-        write_text(out, "".join(lines))
-        return
-    write_table(out, table)
+    write_table(out, pa.table(columns))
 
 
 def _unknown(

@@ -14,9 +14,9 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pictures import Preprocess
 from hornbeam.data.pixels.resize import ResizeMode
 from hornbeam.errors import DataError, RunError
+from hornbeam.evaluation.heat import heat_by_batches, rows_of
 from hornbeam.evaluation.judged import Judged
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.models.feature_map import FeatureMap, last_feature_map
 from hornbeam.storage import replacing
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _OF_EACH = 4
 _SIDE = 160
 """Longest side of the pictures that are kept, in pixels."""
 
-_TEXTS = ("paths", "splits", "tasks", "classes", "notes")
+_TEXTS = ("paths", "tasks", "classes", "notes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Explanations:
 
     Attributes:
         paths: of the pictures, one an entry; a picture may have several, one after the other.
-        splits: of the pictures.
         tasks: name of the question, one an entry.
         classes: the class that the heat speaks for, one an entry.
         notes: what the picture is and was named, one an entry.
@@ -48,7 +47,6 @@ class Explanations:
     """
 
     paths: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -152,92 +150,16 @@ def explain(
         chosen = wishes[task.name]
         at = np.array([place[wish.row] for wish in chosen])
         of = np.array([wish.of for wish in chosen])
-        heat = _heat(model, task.name, _taken(inputs, at), of, batch_size)
+        heat = heat_by_batches(model, task.name, rows_of(inputs, at), of, batch_size)
         if isinstance(heat, str):
             reasons.append(heat)
             continue
         parts.append(Explanations(
             tuple(predictions.dataset.paths[wish.row] for wish in chosen),
-            tuple(predictions.dataset.table["split"][wish.row].as_py() or "" for wish in chosen),
             (task.name,) * len(chosen), tuple(task.classes[wish.of] for wish in chosen),
             tuple(wish.note for wish in chosen), heat.astype(np.float16), seen[at],
         ))  # fmt: skip
     return _joined(parts) if parts else Explanations(reason=reasons[0])
-
-
-def _heat(
-    model: keras.Model, task: str, inputs: Any, of: NDArray[np.int64], batch_size: int
-) -> NDArray[np.float32] | str:
-    """Return the heat of some classes in some pictures; why there is none, where there is none."""
-    try:
-        cut = last_feature_map(model, task)
-        if isinstance(cut, str):
-            return cut
-        parts = []
-        for start in range(0, len(of), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(of)))
-            heat = heat_of(cut, _taken(inputs, rows), of[rows])
-            if heat is None:
-                return "Gradients are taken on TensorFlow and JAX only."
-            parts.append(heat)
-        return np.concatenate(parts)
-    except Exception as error:  # a user's network may be anything, and is trained and judged by now
-        return f"The network could not be looked into ({' '.join(str(error).split())[:200]})."
-
-
-def heat_of(cut: FeatureMap, inputs: Any, of: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """Return how much each place speaks for a class: float32 `[pictures, rows, columns]`, 0 to 1.
-
-    Args:
-        cut: the classifier.
-        inputs: what it takes.
-        of: index of the class, `[pictures]`.
-
-    Returns:
-        The heat, of each picture 1 at most, and 0 everywhere where nothing speaks for the class; `None`
-        where a gradient is needed and the backend has none here.
-    """
-    import keras
-
-    features = cut.front(inputs)
-    if cut.weights is not None:
-        alpha = cut.weights[:, of].T
-    else:
-        gradients = _gradients(cut, features, inputs, of)
-        if gradients is None:
-            return None
-        alpha = gradients.mean(axis=(1, 2))
-    values = np.asarray(keras.ops.convert_to_numpy(features), np.float32)
-    heat = np.maximum(np.einsum("nhwc,nc->nhw", values, alpha), 0)
-    top = heat.max(axis=(1, 2), keepdims=True)
-    result: NDArray[np.float32] = np.where(top > 0, heat / np.where(top > 0, top, 1), 0)
-    return result
-
-
-def _gradients(
-    cut: FeatureMap, features: Any, inputs: Any, of: NDArray[np.int64]
-) -> NDArray[np.float32] | None:
-    """Return the gradients of the classes' logits by the map."""
-    import keras
-
-    marks = np.eye(int(of.max()) + 1, dtype=np.float32)[of]
-
-    def total(values: Any) -> Any:
-        logits = keras.ops.cast(cut.back(values, inputs), "float32")
-        return keras.ops.sum(logits[:, : marks.shape[1]] * marks)
-
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            result = total(features)
-        return np.asarray(tape.gradient(result, features), np.float32)
-    if keras.config.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(total)(features), np.float32)
-    return None
 
 
 def _wishes(predictions: Predictions, task: Any) -> list[_Wish]:
@@ -310,12 +232,6 @@ def _joined(parts: Sequence[Explanations]) -> Explanations:
         name: tuple(text for part in parts for text in getattr(part, name)) for name in _TEXTS
     }
     return Explanations(heat=heat, pictures=np.concatenate([p.pictures for p in parts]), **texts)
-
-
-def _taken(inputs: Any, rows: NDArray[np.int64]) -> Any:
-    if isinstance(inputs, dict):
-        return {name: values[rows] for name, values in inputs.items()}
-    return inputs[rows]
 
 
 def _small(pixels: NDArray[Any]) -> NDArray[np.uint8]:

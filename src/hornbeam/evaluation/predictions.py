@@ -151,13 +151,14 @@ class Predictions:
     def add_to(self, path: Path) -> None:
         """Write the table to a Parquet file, which keeps what it has of other splits."""
         table, views = self.table(), {}
-        if path.is_file() and pq.read_schema(path).names == table.schema.names:
-            there = pq.read_table(path)
-            other = pc.is_in(there["split"], pa.array(self.dataset.splits, pa.string()))
-            there = there.filter(pc.invert(other))
-            with contextlib.suppress(pa.ArrowException, ValueError):  # a network of other classes
-                table = pa.concat_tables([there.cast(table.schema), table])
+        # A damaged file is made anew, and so is that of a network of other classes.
+        with contextlib.suppress(pa.ArrowException, ValueError):
+            if path.is_file() and pq.read_schema(path).names == table.schema.names:
+                there = pq.read_table(path)
+                other = pc.is_in(there["split"], pa.array(self.dataset.splits, pa.string()))
+                there = there.filter(pc.invert(other)).cast(table.schema)
                 views = self.views_of(path)
+                table = pa.concat_tables([there, table])
         self._write(path, table, views)
 
     def _write(self, path: Path, table: pa.Table, views: Mapping[str, int]) -> None:

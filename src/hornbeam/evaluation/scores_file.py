@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.scoring.scores import ClassScores, Scores
-from hornbeam.evaluation.scoring.shares import Estimate, Share
+from hornbeam.evaluation.scoring.shares import Estimate, Share, json_number
 from hornbeam.evaluation.trust.measuring import Trust
 from hornbeam.evaluation.trust.reliability import Reliability
 from hornbeam.storage import write_json
@@ -82,9 +81,9 @@ def _of_trust(trust: Trust) -> dict[str, Any]:
 
 def _of_reliability(measured: Reliability) -> dict[str, Any]:
     return {
-        "claimed": _number(measured.claimed),
+        "claimed": json_number(measured.claimed),
         "gap": _estimate(measured.gap),
-        "calibration_error": {"value": _number(measured.error)},
+        "calibration_error": {"value": json_number(measured.error)},
         "calibration_error_without_chance": _estimate(measured.corrected),
     }
 
@@ -106,16 +105,11 @@ def _of_class(scores: ClassScores) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    low, high = (_number(end) for end in estimate.interval)
-    value = _number(estimate.value)
+    low, high = (json_number(end) for end in estimate.interval)
+    value = json_number(estimate.value)
     result: dict[str, float | int | None] = {"value": value, "low": low, "high": high}
     if isinstance(estimate, Share):
         result |= {"successes": estimate.successes, "trials": estimate.trials}
         if estimate.effective is not None:
             result["effective_trials"] = round(estimate.effective, 1)
     return result
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return round(value, 9) if math.isfinite(value) else None

@@ -68,7 +68,7 @@ class Curve:
         if self.path.is_file():
             try:
                 self._rows = [_numbers(row) for row in read_rows(self.path)]
-            except (DataError, KeyError, TypeError, ValueError):
+            except (AttributeError, DataError, KeyError, TypeError, ValueError):
                 raise RunError(
                     f"{self.path} is damaged; mend it, or remove it: all is then evaluated again."
                 ) from None

@@ -1,4 +1,4 @@
-"""Pictures are drawn anew as they should be: by classes, by whole groups, the same each time."""
+"""Pictures are drawn anew as they should be: by whole groups, the same each time."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,10 @@ from scipy import stats
 from hornbeam.evaluation.scoring.bootstrap import Resampling
 
 
-def test_each_picture_counts_once_on_average_and_each_class_keeps_its_number():
-    classes = np.repeat([0, 1, 2], [3, 40, 7])
-    weights = Resampling(50, classes, draws=4000).weights(0, 4000)
+def test_each_picture_counts_once_on_average_and_all_keep_their_number():
+    weights = Resampling(50, draws=4000).weights(0, 4000)
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.1)
-    for label, size in enumerate((3, 40, 7)):
-        np.testing.assert_allclose(weights[:, classes == label].sum(axis=1), size, rtol=1e-5)
+    np.testing.assert_allclose(weights.sum(axis=1), 50, rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 200])
@@ -20,16 +18,6 @@ def test_the_spread_of_a_mean_is_its_standard_error_also_of_few(count):
     values = np.random.default_rng(0).normal(size=count)
     drawn = Resampling(count, draws=8000).values(lambda weights: weights @ values / count)
     assert drawn.std() == pytest.approx(values.std(ddof=1) / np.sqrt(count), rel=0.04)
-
-
-def test_the_spread_by_classes_is_that_of_a_stratified_sample():
-    rng = np.random.default_rng(0)
-    classes = np.repeat([0, 1], [4, 60])
-    values = rng.normal(size=64) + 100 * classes
-    drawn = Resampling(64, classes, draws=8000).values(lambda weights: weights @ values / 64)
-    parts = [values[classes == c] for c in (0, 1)]
-    error = np.sqrt(sum(len(part) * part.var(ddof=1) for part in parts)) / 64
-    assert drawn.std() == pytest.approx(error, rel=0.04)
 
 
 def test_pictures_of_a_group_are_drawn_together():
@@ -48,33 +36,14 @@ def test_the_spread_by_groups_is_that_of_their_means():
     assert drawn.std() == pytest.approx(stats.sem(values[::5]), rel=0.04)
 
 
-def test_a_group_belongs_to_its_commonest_class():
-    classes = np.array([0, 0, 1, 0, 1, 1, 1, 0])
-    groups = np.array(
-        [0, 0, 0, 1, 2, 2, 3, 1]
-    )  # 0 and 1 are of the first class, 2 and 3 of the other
-    weights = Resampling(8, classes, groups).weights(0, 500)
-    # Of two groups one is drawn, and counts twice.
-    assert set(np.unique(weights)) == {0, 2}
-    np.testing.assert_array_equal(weights[:, 0] + weights[:, 3], 2)
-    np.testing.assert_array_equal(weights[:, 4] + weights[:, 6], 2)
-
-
-@pytest.mark.parametrize("classes", [[0, 1, 2, 3], [0, 0, 0, 1], [0, 0, 1, 1, 2]])
-def test_classes_of_one_picture_vary_together_with_others(classes):
-    weights = Resampling(len(classes), classes).weights(0, 1000)
-    assert (weights.std(axis=0) > 0).all()
-
-
 def test_any_draw_can_be_had_alone_and_is_the_same_each_time():
-    classes = np.random.default_rng(0).integers(0, 9, 20_000)
-    resampling = Resampling(20_000, classes, draws=500)
+    resampling = Resampling(20_000, draws=500)
     assert resampling.block < 250  # so that several are asked for
     every = resampling.weights(0, 500)
     np.testing.assert_array_equal(resampling.weights(100, 350), every[100:350])
-    again = Resampling(20_000, classes, draws=500).weights(499, 500)
+    again = Resampling(20_000, draws=500).weights(499, 500)
     np.testing.assert_array_equal(again, every[499:])
-    other = Resampling(20_000, classes, draws=500, seed=1).weights(499, 500)
+    other = Resampling(20_000, draws=500, seed=1).weights(499, 500)
     assert not np.array_equal(other, again)
 
 

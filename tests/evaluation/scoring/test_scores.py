@@ -11,6 +11,8 @@ from sklearn import metrics
 
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
+from hornbeam.evaluation.comparison.compare import compare_all
+from hornbeam.evaluation.comparison.compare_words import difference_in_words
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.scores_file import write_scores
 from hornbeam.evaluation.scoring.bootstrap import Resampling
@@ -316,3 +318,14 @@ def test_one_picture_gives_numbers_and_no_warning(predictions):
     assert np.isnan(scores.cross_entropy.interval).all()
     assert np.isfinite(scores.cross_entropy.value)
     assert "1 picture," in scores.advice
+
+
+def test_labels_that_no_picture_has_give_no_number_and_no_warning(tmp_path):
+    marks = Task("marks", ("red", "round"), multi_label=True)
+    paths = [f"{i}.jpg" for i in range(9)]
+    dataset = Dataset.from_columns(tmp_path, paths, ["test"] * 9, {marks: [[]] * 9})
+    logits = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    made = Predictions(dataset, (marks,), {"marks": logits})
+    assert np.isnan(score(made, marks).measures["macro_f1"].value)
+    (found,) = compare_all([made, made], marks, ["a", "b"])
+    assert difference_in_words(found.measures["macro_f1"]) == ("–", "–", "–", "")

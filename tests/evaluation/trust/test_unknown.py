@@ -194,9 +194,9 @@ def test_more_features_than_pictures_take_no_time():
     features, labels, _ = clusters(600)
     wide = np.zeros((600, 18_432), np.float32)
     wide[:, ::1000] = features[:, : wide[:, ::1000].shape[1]]
-    began = time.perf_counter()
+    began = time.process_time()  # of this process, however busy the machine is
     trial = try_energy(wide[:300], labels[:300], wide[300:], labels[300:], KINDS)
-    assert time.perf_counter() - began < 60  # 18,432 x 18,432 took half an hour
+    assert time.process_time() - began < 120  # 18,432 x 18,432 took half an hour
     narrow = features[:, : wide[:, ::1000].shape[1]]
     same = try_energy(narrow[:300], labels[:300], narrow[300:], labels[300:], KINDS)
     # The axes without any variance change the scale alone.

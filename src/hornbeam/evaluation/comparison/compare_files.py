@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from hornbeam.evaluation.comparison.compare import Comparison
 from hornbeam.evaluation.comparison.compare_words import conclusion
 from hornbeam.evaluation.comparison.differences import Difference
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.storage import write_json, write_table, write_text
+from hornbeam.evaluation.scoring.shares import json_number
+from hornbeam.storage import write_json, write_table
 
 CHANGES = ("right", "wrong", "other wrong", "right to wrong", "wrong to right")
 """Names of what became of an answer, by the numbers of `compare`."""
@@ -67,11 +66,7 @@ def write_changes(
                 told = np.full(len(labels), None, object)
                 told[comparison.rows] = np.array(CHANGES, object)[comparison.changes]
                 columns[f"{comparison.names[1]}:{task.name}_change"] = pa.array(told, pa.string())
-    table = pa.table(columns)
-    if path.suffix.lower() == ".json":
-        write_text(path, json.dumps(table.to_pylist(), indent=1, ensure_ascii=False) + "\n")
-        return
-    write_table(path, table)
+    write_table(path, pa.table(columns))
 
 
 def write_comparisons(
@@ -102,7 +97,7 @@ def _of_one(comparison: Comparison) -> dict[str, Any]:
         "shown": comparison.shown,
         "pictures": comparison.pictures,
         "groups": comparison.paired.units if comparison.grouped else None,
-        "design_effect": _number(comparison.paired.effect),
+        "design_effect": json_number(comparison.paired.effect),
         "accuracy": _difference(comparison.accuracy),
         "p_exact": comparison.test.exact,
         "p_mid": comparison.test.mid_p,
@@ -116,7 +111,7 @@ def _of_one(comparison: Comparison) -> dict[str, Any]:
                 "right" if comparison.task.multi_label else "recall": _difference(c.right),
                 "wrong to right": c.gained, "right to wrong": c.lost,
                 "p_corrected": c.p_value,
-                "precision": {"first": _number(c.precision[0]), "second": _number(c.precision[1])},
+                "precision": dict(zip(("first", "second"), map(json_number, c.precision), strict=True)),
             }
             for c in comparison.classes
         },
@@ -137,12 +132,7 @@ def _difference(difference: Difference) -> dict[str, float | None]:
         "second": difference.second,
         "difference": difference.value,
     }
-    return {name: _number(value) for name, value in (values | ends).items()}
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return round(value, 9) if math.isfinite(value) else None
+    return {name: json_number(value) for name, value in (values | ends).items()}
 
 
 def _in_words(classes: Sequence[str], labels: NDArray[Any]) -> list[str | None]:

@@ -27,9 +27,10 @@ from hornbeam.evaluation.comparison.compare_words import (
     conclusion,
     difference_in_words,
     models_of,
-    p_in_words,
+    p_in_digits,
     points,
     said_of,
+    truths_of,
 )
 from hornbeam.evaluation.comparison.differences import LOWER_IS_BETTER, Difference
 from hornbeam.evaluation.predictions import Predictions
@@ -195,7 +196,7 @@ def _class(c: ClassDifference) -> str:
     return (
         f"<tr><td>{shown(c.name)}<td class=wide>{c.pictures}<td>{_dumbbell(c.right)}<td>{first}"
         f"<td>{second}<td class='{sense}'>{points(c.right.value)}<td class=soft>{points(c.right.low)} "
-        f"to {points(c.right.high)}<td>{escape(p_in_words(c.p_value)[2:].strip('= '))}"
+        f"to {points(c.right.high)}<td>{escape(p_in_digits(c.p_value))}"
         f"<td class='soft wide'>{precision}</tr>"
     )
 
@@ -262,12 +263,11 @@ def _changed(
     chosen = rows[np.argsort(-_size(comparison, rows, first, second), kind="stable")[:_PICTURES]]
     task, dataset = comparison.task, first.dataset.take(chosen)
     said = [said_of(model, task, chosen) for model in (first, second)]
-    truth = dataset.label_names(task).to_pylist()
+    truths = truths_of(dataset, task)
     figures = ""
     for i, image in enumerate(_thumbnails(dataset)):
-        label = ", ".join(truth[i]) or "nothing" if task.multi_label else truth[i]
         figures += (
-            f"<figure>{image}<figcaption><b>{shown(label)}</b>:<br>{shown(said[0][i])}, then "
+            f"<figure>{image}<figcaption><b>{shown(truths[i])}</b>:<br>{shown(said[0][i])}, then "
             f"{shown(said[1][i])}<br><span class=soft>{shown(dataset.paths[i])}</span>"
             "</figcaption></figure>"
         )

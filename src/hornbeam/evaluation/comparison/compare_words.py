@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam import console
+from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
 from hornbeam.evaluation.comparison.compare import (
     GAINED,
@@ -19,7 +20,7 @@ from hornbeam.evaluation.comparison.compare import (
 )
 from hornbeam.evaluation.comparison.differences import Difference
 from hornbeam.evaluation.predictions import Predictions
-from hornbeam.evaluation.scoring.shares import Share
+from hornbeam.evaluation.scoring.shares import Share, number
 
 _MOST_CLASSES = 30
 """Classes that are listed on a terminal; the page has all."""
@@ -77,18 +78,16 @@ def changes_in_words(comparison: Comparison) -> str:
 def classes_in_words(comparison: Comparison, most: int = 10) -> str:
     """Say in which classes the models differ, beyond chance."""
     different = [c for c in comparison.classes if c.shown]
-    what = "mark" if comparison.task.multi_label else "class"
+    one, many = ("mark", "marks") if comparison.task.multi_label else ("class", "classes")
     if not different:
-        return f"No single {what} shows a difference."
+        return f"No single {one} shows a difference."
     different.sort(key=lambda c: -abs(c.right.value))
     told = ", ".join(
         f"{c.name} ({c.right.first:.1%} to {c.right.second:.1%}, {p_in_words(c.p_value)})"
         for c in different[:most]
     )
     more = f" and {len(different) - most} more" if len(different) > most else ""
-    return f"Of {len(comparison.classes)} {what}es, these differ: {told}{more}.".replace(
-        "markes", "marks"
-    )
+    return f"Of {len(comparison.classes)} {many}, these differ: {told}{more}."
 
 
 def points(share: float) -> str:
@@ -98,7 +97,13 @@ def points(share: float) -> str:
 
 def p_in_words(p_value: float) -> str:
     """Return `p = 0.012`, or `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+    digits = p_in_digits(p_value)
+    return f"p {digits}" if digits.startswith("<") else f"p = {digits}"
+
+
+def p_in_digits(p_value: float) -> str:
+    """Return the same for a column of such values: `0.012`, or `< 0.001`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
 def tell(comparison: Comparison, first: Predictions, second: Predictions) -> None:
@@ -124,11 +129,11 @@ def tell(comparison: Comparison, first: Predictions, second: Predictions) -> Non
     for change, words in ((GAINED, "now right"), (LOST, "now wrong"), (OTHER_WRONG, "still wrong")):
         rows = comparison.rows[comparison.changes == change]
         named = rows[:_NAMED]
-        labels = first.dataset.take(named).label_names(task).to_pylist()
+        labels = truths_of(first.dataset.take(named), task)
         said = zip(*(said_of(model, task, named) for model in (first, second)), strict=True)
         for row, label, (before, after) in zip(named.tolist(), labels, said, strict=True):
             path = first.dataset.paths[row]
-            console.say(f"{words}: {path}, which is {label or 'nothing'}: {before}, then {after}")
+            console.say(f"{words}: {path}, which is {label}: {before}, then {after}")
         if len(rows) > _NAMED:
             console.say(f"{words}: and {len(rows) - _NAMED} more")
     console.say(
@@ -152,16 +157,21 @@ def models_of(comparisons: Sequence[Comparison], task: Task) -> list[tuple[str, 
 
 def difference_in_words(difference: Difference) -> tuple[str, str, str, str]:
     """Return a number of both models, their difference and its interval, in digits."""
-    first, second = (
-        "–" if math.isnan(n) else f"{n:.3f}" for n in (difference.first, difference.second)
-    )
+    value = "–" if math.isnan(difference.value) else f"{difference.value:+.3f}"
     ends = "" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return first, second, f"{difference.value:+.3f}", ends
+    return number(difference.first), number(difference.second), value, ends
 
 
 def _row(c: ClassDifference) -> list[str]:
-    p_value = p_in_words(c.p_value)[2:].strip("= ")
-    return [c.name, str(c.pictures), *difference_in_words(c.right), p_value]
+    return [c.name, str(c.pictures), *difference_in_words(c.right), p_in_digits(c.p_value)]
+
+
+def truths_of(dataset: Dataset, task: Task) -> list[str]:
+    """Return what pictures are: the name of the class, or the names of the labels."""
+    names = dataset.label_names(task).to_pylist()
+    if task.multi_label:
+        names = [", ".join(of_picture or ()) for of_picture in names]
+    return [name or "nothing" for name in names]
 
 
 def said_of(model: Predictions, task: Task, rows: NDArray[np.int64]) -> list[str]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hornbeam import backend
 from hornbeam.data.tasks import Task
 from hornbeam.evaluation.scoring.bootstrap import Resampling
+from hornbeam.evaluation.scoring.means import COUNTED, macros, marks_of
 from hornbeam.evaluation.scoring.odds import Odds, brier_scores, cross_entropies, losses_of_marks
 from hornbeam.evaluation.scoring.ranking import ranked
 from hornbeam.evaluation.scoring.units import Units
@@ -26,7 +27,6 @@ from hornbeam.evaluation.scoring.units import Units
 LOWER_IS_BETTER = ("cross_entropy", "brier_score")
 """Measures of which less is better."""
 
-_MACROS = ("macro_precision", "macro_recall", "macro_f1")
 _RANKED = ("auc", "average_precision")
 
 _CLASSES = 16
@@ -90,41 +90,26 @@ def _of_means(
 ) -> dict[str, Difference]:
     """Return those of means over the classes, by a paired bootstrap: one draw of pictures for both."""
     count = len(task.classes)
-    there, *given = (_marks(values, count) for values in (labels, *answers))
+    there, *given = (marks_of(values, count) for values in (labels, *answers))
     both = [there.multiply(marks).tocsr() for marks in given]
 
     def of_models(weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return `[draws, measures, models]`."""
         drawn = np.ascontiguousarray(weights.T)
-        of_class = there @ drawn
-        has = of_class > 0
-        classes = np.maximum(has.sum(axis=0), 1)
-        result = np.empty((drawn.shape[1], len(_MACROS), len(given)))
-        for i, (right, marks) in enumerate(zip(both, given, strict=True)):
-            correct, named = right @ drawn, marks @ drawn
-            for j, total in enumerate((named, of_class, (named + of_class) / 2)):
-                shares = correct / np.maximum(total, 1e-9) * has
-                result[:, j, i] = shares.sum(axis=0, dtype=np.float64) / classes
-        return result
+        of_class = (there @ drawn).T
+        found = [
+            macros(of_class, (marks @ drawn).T, (right @ drawn).T)
+            for marks, right in zip(given, both, strict=True)
+        ]
+        return np.stack(found, axis=-1)
 
     values = of_models(np.ones((1, len(labels)), np.float32))[0]
     resampling = Resampling(len(labels), units=units.codes)
     low, high = resampling.interval(lambda weights: np.diff(of_models(weights))[..., 0])
     return {
         name: Difference(float(values[i, 0]), float(values[i, 1]), float(low[i]), float(high[i]))
-        for i, name in enumerate(_MACROS)
+        for i, name in enumerate(COUNTED)
     }
-
-
-def _marks(classes: NDArray[Any], count: int) -> Any:
-    """Return which pictures are of each class: a sparse float32 matrix `[classes, pictures]`."""
-    from scipy import sparse
-
-    if classes.ndim == 2:
-        return sparse.csr_array(classes.T, dtype=np.float32)
-    ones = np.ones(len(classes), np.float32)
-    shape = (count, len(classes))
-    return sparse.csr_array((ones, (classes, np.arange(len(classes)))), shape=shape)
 
 
 def _of_rankings(

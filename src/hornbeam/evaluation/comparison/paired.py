@@ -16,10 +16,8 @@ import scipy.signal
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
+from hornbeam.evaluation.scoring.power import pictures_needed
 from hornbeam.evaluation.scoring.shares import Z95
-
-_Z_POWER = 0.841621
-"""Standard deviations below which a normal distribution has 80 %: how often enough pictures show it."""
 
 LEVEL = 0.05
 """Share of cases in which equal models are called different."""
@@ -107,13 +105,12 @@ class Paired:
     def needed(self) -> int | None:
         """Pictures that would show the observed difference in 80 % of cases; `None` if there is none.
 
-        For McNemar's test, from the observed shares (Connor 1987, Biometrics 43:207).
+        For McNemar's test, from the observed shares; see `pictures_needed`.
         """
         if not self.value or math.isnan(self.value):
             return None
         changed = (self.gained + self.lost) / self.pictures
-        root = Z95 * math.sqrt(changed) + _Z_POWER * math.sqrt(changed - self.value**2)
-        return math.ceil(self.effect * (root / self.value) ** 2)
+        return math.ceil(self.effect * pictures_needed(abs(self.value), changed))
 
 
 def score_interval(

@@ -30,7 +30,7 @@ are left when a picture is taken out do not show what the class looks like."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class JudgedLabels:
     """Labels of one task with what is to be said of each. All arrays are `[labels]`.
 
     Attributes:
@@ -64,7 +64,7 @@ class Judged:
 def judge(
     task: Task, labels: NDArray[np.int32] | NDArray[np.bool_], units: Indices, inputs: Floats,
     neighbours: Neighbours, folds: int, divisions: int, seed: int,
-) -> Judged | None:  # fmt: skip
+) -> JudgedLabels | None:  # fmt: skip
     """Judge all labels of a task; `None` where there are too few pictures of two classes.
 
     Args:
@@ -101,7 +101,7 @@ def judge(
 def _judge_classes(
     marks: NDArray[np.bool_], classes: Indices, labelled: NDArray[np.bool_], models: list[Folds],
     neighbours: Neighbours, left_out: tuple[int, ...],
-) -> Judged:  # fmt: skip
+) -> JudgedLabels:  # fmt: skip
     """Judge labels of one class a picture, among the classes of enough pictures."""
     given = np.where(marks.any(axis=1), marks.argmax(axis=1), -1)
 
@@ -128,7 +128,7 @@ def _judge_classes(
     posterior[rows, own] = -1  # what is likeliest of the others
     best = posterior.argmax(axis=1)[rows]
     without = np.flatnonzero(~labelled)
-    return Judged(
+    return JudgedLabels(
         rows, classes[own], classes[best], np.ones(len(rows), bool),
         probabilities[rows, own].astype(np.float64), probabilities[rows, best].astype(np.float64),
         1 - kept, classes, pairs, (without, _spread(probabilities[without], classes)), left_out,
@@ -138,7 +138,7 @@ def _judge_classes(
 def _judge_sets(
     marks: NDArray[np.bool_], classes: Indices, labelled: NDArray[np.bool_], models: list[Folds],
     neighbours: Neighbours, left_out: tuple[int, ...],
-) -> Judged:  # fmt: skip
+) -> JudgedLabels:  # fmt: skip
     """Judge each class of each picture by itself."""
     targets = marks.astype(np.float32)
     near = neighbours.shares(targets, marks.mean(axis=0))
@@ -158,7 +158,7 @@ def _judge_sets(
     every = np.tile(classes, len(marks))
     pairs = np.stack([((marks == state) * wrong.reshape(marks.shape)).sum(0) for state in (0, 1)])
     nothing = np.zeros(0, np.int64), np.zeros((0, len(classes)))
-    return Judged(
+    return JudgedLabels(
         rows, every, every, has, of_given, 1 - of_given, wrong, classes, pairs, nothing, left_out
     )
 

@@ -224,8 +224,8 @@ def _typical(dataset: Dataset, found: Found) -> str:
 
 def _image(dataset: Dataset, row: int, side: int = _SIDE, crop: bool = False) -> str:
     try:
-        pixels = dataset.decode(row, dataset.read(row))
-    except HornbeamError:
+        pixels = dataset.preview(row, side)[0]
+    except (HornbeamError, OSError):
         return "<p class=soft>(the picture is gone)</p>"
     address, (width, height) = jpeg_address(pixels, side, crop=crop, quality=75)
     return f'<img alt="" loading="lazy" width="{width}" height="{height}" src="{address}">'

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.tasks import Task
 from hornbeam.errors import listing
-from hornbeam.evaluation.labels.doubts import FEWEST, Judged, judge
+from hornbeam.evaluation.labels.doubts import FEWEST, JudgedLabels, judge
 from hornbeam.evaluation.labels.folds import units_of
 from hornbeam.evaluation.labels.labels_file import ADD, HAS, LACKS, REMOVE, Suspect
 from hornbeam.evaluation.labels.quick_models import Neighbours, prepare
@@ -127,7 +127,7 @@ def find_suspects(
 
 
 def _listed(
-    dataset: Dataset, task: Task, judged: Judged | None, threshold: float, most: int | None
+    dataset: Dataset, task: Task, judged: JudgedLabels | None, threshold: float, most: int | None
 ) -> Found:
     """Return what is worth looking at."""
     pictures = len(dataset)
@@ -149,20 +149,22 @@ def _listed(
     )  # fmt: skip
 
 
-def _suspect(dataset: Dataset, task: Task, judged: Judged, place: int) -> Suspect:
+def _suspect(dataset: Dataset, task: Task, judged: JudgedLabels, place: int) -> Suspect:
     row, has = int(judged.rows[place]), bool(judged.has[place])
     given = task.classes[judged.given[place]]
     suggested = task.classes[judged.suggested[place]]
     if task.multi_label:
         given, suggested = (HAS if has else LACKS) + given, (REMOVE if has else ADD) + suggested
     return Suspect(
-        dataset.paths[row], str(dataset.table["split"][row]), task.name, given, suggested,
+        dataset.paths[row], dataset.table["split"][row].as_py() or "", task.name, given, suggested,
         float(judged.probability_given[place]), float(judged.probability_suggested[place]),
         float(judged.wrong[place]),
     )  # fmt: skip
 
 
-def _suggestions(dataset: Dataset, task: Task, judged: Judged) -> Iterator[tuple[int, Suspect]]:
+def _suggestions(
+    dataset: Dataset, task: Task, judged: JudgedLabels
+) -> Iterator[tuple[int, Suspect]]:
     """Yield what pictures without a label probably are, the surest first."""
     rows, probabilities = judged.missing
     if not len(rows):
@@ -173,12 +175,12 @@ def _suggestions(dataset: Dataset, task: Task, judged: Judged) -> Iterator[tuple
             return
         row = int(rows[place])
         yield row, Suspect(
-            dataset.paths[row], str(dataset.table["split"][row]), task.name, "",
+            dataset.paths[row], dataset.table["split"][row].as_py() or "", task.name, "",
             task.classes[best[place]], 0.0, float(sure[place]), 0.0,
         )  # fmt: skip
 
 
-def _pairs(task: Task, judged: Judged) -> list[tuple[str, str, int]]:
+def _pairs(task: Task, judged: JudgedLabels) -> list[tuple[str, str, int]]:
     """Return (label, true class, expected number) of what occurs at least once, the most first."""
     found = []
     for i, j in zip(*np.nonzero(judged.pairs >= 0.5), strict=True):

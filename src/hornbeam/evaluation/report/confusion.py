@@ -49,8 +49,8 @@ def confusion(scores: Scores, number: int, clickable: bool = True) -> str:
         "columns in the order of the classes; the diagonal holds what is right."
         + (' <span class=js>Choose a place to see what is near it.</span>' if clickable else "")
         + "</p>",
-        f'<p class=map>{_map(matrix, number)}</p>',
-        _pairs(scores, number),
+        f'<p class=map>{_map(matrix, number, clickable)}</p>',
+        _pairs(scores, number, clickable),
     ]  # fmt: skip
     return "".join(parts)
 
@@ -83,13 +83,18 @@ def _matrix(scores: Scores, chosen: NDArray[np.int64], number: int, clickable: b
                 cells.append("<td>")
                 continue
             strength = 8 + round(52 * count / int(totals[i]))
-            written = f"<button data-c={number},{i},{j}>{count}</button>" if clickable else count
+            written = _count(number, i, j, count, clickable)
             cells.append(f'<td class={"r" if i == j else "w"} style="--s:{strength}%">{written}')
         body += f"<tr><th scope=row><span>{name}</span>{''.join(cells)}"
     return (
         f"<div class=scroll tabindex=0><table class=matrix><tr><th class=soft>is \\ named{head}{body}"
         "</table></div>"
     )
+
+
+def _count(number: int, truth: int, answer: int, count: int, clickable: bool) -> str:
+    """Return the pictures of a cell, as what opens them where the script has them."""
+    return f"<button data-c={number},{truth},{answer}>{count}</button>" if clickable else str(count)
 
 
 def _most_confused(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,7 +111,7 @@ def _most_confused(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(sorted(chosen), np.int64)
 
 
-def _map(matrix: NDArray[np.int64], number: int) -> str:
+def _map(matrix: NDArray[np.int64], number: int, clickable: bool) -> str:
     """Return a matrix as a picture: right answers green, wrong ones red, none transparent."""
     import cv2
 
@@ -123,27 +128,33 @@ def _map(matrix: NDArray[np.int64], number: int) -> str:
     bgra[right > wrong] = (90, 150, 70, 0)
     bgra[..., 3] = np.where(np.maximum(wrong, right) > 0, 60 + 195 * np.maximum(wrong, right), 0)
     png = cv2.imencode(".png", bgra)[1].tobytes()
+    for_script = f" data-map={number} data-classes={classes}" if clickable else ""
     return (
-        f'<img data-map={number} data-classes={classes} width={pixels} height={pixels} alt="" '
+        f'<img{for_script} width={pixels} height={pixels} alt="" '
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
     )
 
 
-def _pairs(scores: Scores, number: int) -> str:
-    """The most frequent confusions, in words; the script lets one search all."""
+def _pairs(scores: Scores, number: int, clickable: bool) -> str:
+    """The most frequent confusions, in words; the script lets one search all, if it has them."""
     assert scores.confusion is not None
     names = scores.task.classes
     totals = scores.confusion.sum(axis=1)
     rows = "".join(
-        f"<tr><td>{shown(names[i])}<td class=words>{shown(names[j])}<td><button data-c={number},{i},{j}>"
-        f"{count}</button><td>{count / totals[i]:.1%}"
+        f"<tr><td>{shown(names[i])}<td class=words>{shown(names[j])}"
+        f"<td>{_count(number, i, j, count, clickable)}<td>{count / totals[i]:.1%}"
         for i, j, count in worst_pairs(scores, _WORST_PAIRS)
     )
     if not rows:
         return ""
-    return (
-        f"<h3>The most frequent confusions</h3><p class=js><input type=search data-pairs={number} "
+    field = (
+        f"<p class=js><input type=search data-pairs={number} "
         'aria-label="search all confusions" placeholder="search all confusions by class"></p>'
-        f"<div class=scroll><table class=pairs><thead><tr><th>is<th class=words>named<th>pictures"
+        if clickable
+        else ""
+    )
+    return (
+        f"<h3>The most frequent confusions</h3>{field}<div class=scroll><table class=pairs>"
+        "<thead><tr><th>is<th class=words>named<th>pictures"
         f"<th>of the class</thead><tbody>{rows}</tbody></table></div>"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hornbeam.evaluation.judged import Judged
+from hornbeam.evaluation.labels.labels_file import Suspect
 from hornbeam.evaluation.report import facts, looks, tables, words
 from hornbeam.evaluation.report.cells import (
     Cells,
@@ -26,7 +27,7 @@ from hornbeam.evaluation.report.trust import trust as trust_section
 from hornbeam.evaluation.report.trust import trust_of
 from hornbeam.evaluation.scoring.scores import Scores
 from hornbeam.evaluation.trust.measuring import Trust
-from hornbeam.page import json_block, page, shown
+from hornbeam.page import json_block, page, printable, shown
 from hornbeam.storage import write_text
 
 _SHOWN = 24
@@ -186,14 +187,14 @@ def _uncertain(content: ReportContent, chosen: _Chosen, shots: Shots, names: Nam
     )
 
 
-def _want_suspects(content: ReportContent, shots: Shots) -> Sequence[Any]:
+def _want_suspects(content: ReportContent, shots: Shots) -> Sequence[Suspect]:
     chosen = list(content.suspects or ())[:_SHOWN] if not content.data else []
     for suspect in chosen:
         shots.want(suspect.path)
     return chosen
 
 
-def _suspects(content: ReportContent, chosen: Sequence[Any], shots: Shots) -> str:
+def _suspects(content: ReportContent, chosen: Sequence[Suspect], shots: Shots) -> str:
     """The labels that are probably wrong; nothing in a report of other pictures than the run's."""
     if content.data:
         return ""
@@ -228,7 +229,10 @@ def _suspects(content: ReportContent, chosen: Sequence[Any], shots: Shots) -> st
 def _for_script(
     chosen: Sequence[_Chosen], names: Names, shots: Shots, paths: list[str]
 ) -> dict[str, Any]:
-    """Return what the script needs: what is in the cells, and pictures that the page does not show."""
+    """Return what the script needs: what is in the cells, and pictures that the page does not show.
+
+    Names are not escaped, as the script makes text of them.
+    """
     on_page = set(names.numbers)
     tasks = []
     for of_task in chosen:
@@ -237,24 +241,17 @@ def _for_script(
             cells_for_script(cells, of_task.answers, names, paths) if cells is not None else []
         )
         totals = [] if scores.confusion is None else scores.confusion.sum(axis=1).tolist()
-        classes = [_plain(name) for name in scores.task.classes]
+        classes = [printable(name) for name in scores.task.classes]
         tasks.append({"classes": classes, "totals": totals, "cells": of_script})
     return {
         "tasks": tasks,
-        "names": [_plain(name) for name in names.numbers],
+        "names": [printable(name) for name in names.numbers],
         "shots": {
             number: shots.address(name)
             for name, number in names.numbers.items()
             if name not in on_page and shots.address(name)
         },
     }
-
-
-def _plain(name: str) -> str:
-    """Return a name as the page's own text shows it, but not escaped: the script makes text of it."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def _judged_on(content: ReportContent) -> str:

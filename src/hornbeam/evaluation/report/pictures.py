@@ -42,11 +42,6 @@ class Shots:
         self._wanted[path] = None
         return True
 
-    @property
-    def free(self) -> int:
-        """How many may be asked for still."""
-        return MOST - len(self._wanted)
-
     def decode(self) -> None:
         """Decode all that was asked for; pictures that are gone have no thumbnail."""
         places = self._places()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hornbeam.evaluation.scoring.scores import ClassScores, Scores
-from hornbeam.evaluation.scoring.shares import Estimate, number
+from hornbeam.evaluation.scoring.shares import Estimate, ends_in_words, number
 from hornbeam.page import shown
 
 _MANY = 100
@@ -32,10 +32,9 @@ def measures(scores: Scores) -> str:
     rows = ""
     losses = {"cross_entropy": scores.cross_entropy, "brier_score": scores.brier_score}
     for name, estimate in (scores.measures | losses).items():
-        low, high = estimate.interval
-        between = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
         rows += (
-            f"<tr><td>{named(name)}<td>{number(estimate.value)}<td class=soft>{between}"
+            f"<tr><td>{named(name)}<td>{number(estimate.value)}<td class=soft>"
+            f"{ends_in_words(estimate)}"
             f"<td>{_bar(estimate)}<td class=words>{_meaning(name)}"
         )
     return (

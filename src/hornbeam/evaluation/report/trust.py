@@ -90,11 +90,13 @@ def _errors(given: Trust) -> str:
     ):
         if measured is not None:
             low, high = measured.gap.interval
+            ends = (
+                "" if math.isnan(low) else f" <small>{100 * low:+.1f} to {100 * high:+.1f}</small>"
+            )
             rows += (
                 f"<tr><td>{name}<td>{measured.claimed:.1%}<td>{measured.accuracy.value:.1%}"
-                f"<td>{100 * measured.gap.value:+.1f} <small>{100 * low:+.1f} to {100 * high:+.1f}"
-                "</small>"
-                f"<td>{measured.error:.3f}<td>{with_interval(measured.corrected)}"
+                f"<td>{100 * measured.gap.value:+.1f}{ends}<td>{measured.error:.3f}"
+                f"<td>{with_interval(measured.corrected)}"
             )
     return (
         "<div class=scroll tabindex=0><table><tr><th>probabilities<th>claimed<th>right<th>too sure by"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hornbeam.data.dataset import TRAIN, VALIDATION
+from hornbeam.data.dataset import TEST, TRAIN, VALIDATION
 from hornbeam.evaluation.report.confusion import worst_pairs
 from hornbeam.evaluation.report.content import ReportContent
 from hornbeam.evaluation.report.curves import number
@@ -159,7 +159,7 @@ def next_steps(content: ReportContent) -> list[str]:
         )
     for scores in content.scores:
         weak = weak_classes(scores)
-        trained = content.counts.get(scores.task.name, {}).get("train", {})
+        trained = content.counts.get(scores.task.name, {}).get(TRAIN, {})
         few = [c.name for c in weak if trained.get(c.name, _FEW) < _FEW]
         if few:
             steps.append(
@@ -175,7 +175,7 @@ def next_steps(content: ReportContent) -> list[str]:
             "Hold out more pictures: these are too few to tell models apart that differ by less than "
             f"{max(map(_reach, shares)):.0%}."
         )
-    if "test" not in content.predictions.dataset.splits and not _has_test(content):
+    if TEST not in content.predictions.dataset.splits and not _has_test(content):
         steps.append(
             "Keep a test split that no choice is made by (<code>hornbeam split</code>), and judge the "
             "final model on it once."
@@ -204,7 +204,7 @@ def _gap(content: ReportContent) -> str:
 
 
 def _has_test(content: ReportContent) -> bool:
-    return any("test" in counts for counts in content.counts.values())
+    return any(TEST in counts for counts in content.counts.values())
 
 
 def _reach(share: Share) -> float:

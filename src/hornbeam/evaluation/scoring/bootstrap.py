@@ -1,4 +1,4 @@
-"""How far off a number may be, by drawing the pictures anew: whole groups of them, class by class."""
+"""How far off a number may be, by drawing the pictures anew: whole groups of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Statistic = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """From weights `[draws, pictures]` to one or more numbers for each draw, `[draws, ...]`."""
 
 _CELLS = 2**22
-"""Weights that are made at a time: 16 MiB."""
+"""Weights that are made at a time: 32 MiB."""
 
 
 class Resampling:
     """Draws of pictures with replacement (the bootstrap of Efron 1979), the same in every process.
 
     What is drawn is a unit: a picture, or a whole group of those that belong together (same patient,
-    same burst), as they are no independent witnesses. Each stratum keeps its number of units. Of its n
-    units n - 1 are drawn, and count n / (n - 1) times (Rao and Wu 1988, JASA 83:231): else the spread
-    would be too small by that much, half of it for two pictures of a class.
+    same burst), as they are no independent witnesses. Of n units n - 1 are drawn, and count n / (n - 1)
+    times (Rao and Wu 1988, JASA 83:231): else the spread would be too small by that much, half of it
+    for two pictures. They are drawn regardless of their class, see decisions/0012.
 
     Example:
         >>> right = np.array([1, 1, 0, 1, 1, 0, 1, 1, 1, 1], np.float32)
@@ -32,7 +32,6 @@ class Resampling:
     def __init__(
         self,
         pictures: int,
-        strata: ArrayLike | None = None,
         units: ArrayLike | None = None,
         *,
         draws: int = 1000,
@@ -42,8 +41,6 @@ class Resampling:
 
         Args:
             pictures: how many there are.
-            strata: the class of each picture, `[pictures]`; a unit belongs to the commonest of its
-                pictures' classes. Strata of one unit are drawn together, as one alone never varies.
             units: what names the group of each picture, numbers or words, `[pictures]`; `None` where
                 each stands for itself.
             draws: how often all are drawn.
@@ -55,17 +52,7 @@ class Resampling:
         if units is not None:
             names, self._unit = np.unique(np.asarray(units), return_inverse=True)
             self.units = len(names)
-        stratum = np.zeros(self.units, np.int64)
-        if strata is not None and self.units:
-            stratum = _pooled(_commonest(np.unique(strata, return_inverse=True)[1], self._unit))
-        sizes = np.bincount(stratum)
-        self.degrees_of_freedom = self.units - len(sizes)
-        # One slot for each draw from a stratum: where its units begin in the order, and how many.
-        self._order = np.argsort(stratum, kind="stable")
-        drawn = np.maximum(sizes - 1, 0)
-        self._first = np.repeat(np.cumsum(sizes) - sizes, drawn)
-        self._size = np.repeat(sizes, drawn).astype(np.float64)
-        self._scale = (sizes / np.maximum(drawn, 1))[stratum].astype(np.float32)
+        self.degrees_of_freedom = self.units - 1
         self.block = int(np.clip(_CELLS // max(1, pictures), 1, 1024))
 
     def weights(self, start: int, stop: int) -> NDArray[np.float32]:
@@ -116,33 +103,13 @@ class Resampling:
         if self.degrees_of_freedom < 1:
             return np.ones((draws, self.pictures), np.float32)
         rng = np.random.default_rng((self._seed, number))
-        places = rng.random((draws, len(self._size)))
-        places *= self._size
-        drawn = self._order[places.astype(np.int64) + self._first]
+        places = rng.random((draws, self.units - 1))
+        places *= self.units
+        drawn = places.astype(np.int64)
         drawn += np.arange(draws)[:, None] * self.units
         counts = np.bincount(drawn.ravel(), minlength=draws * self.units)
-        weights = counts.reshape(draws, self.units) * self._scale
+        weights = counts.reshape(draws, self.units) * np.float32(self.units / (self.units - 1))
         return weights if self._unit is None else weights[:, self._unit]
-
-
-def _commonest(classes: NDArray[np.int64], unit: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Return the commonest class of each unit's pictures; of equally common ones, the first."""
-    if unit is None:
-        return classes
-    pairs, counts = np.unique(np.stack([unit, classes]), axis=1, return_counts=True)
-    order = np.lexsort([pairs[1], -counts, pairs[0]])
-    units, classes = pairs[:, order]
-    return np.asarray(classes[np.unique(units, return_index=True)[1]])
-
-
-def _pooled(stratum: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return strata of two units at least: those of one are one stratum, with the smallest at need."""
-    sizes = np.bincount(stratum)
-    alone = sizes == 1
-    if alone.sum() == 1 and (sizes > 1).any():
-        alone[np.where(sizes > 1, sizes, sizes.max() + 1).argmin()] = True
-    names = np.where(alone, len(sizes), np.arange(len(sizes)))
-    return np.unique(names[stratum], return_inverse=True)[1]
 
 
 def _without_nan(

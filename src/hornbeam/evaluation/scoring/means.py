@@ -32,16 +32,15 @@ def counted_means(
         units: the groups of the pictures.
     """
     count = len(labels)
-    there, answered = _marks(labels, classes), _marks(answers, classes)
-    both = there.multiply(answered).tocsr()
-    every = [marks.astype(np.float32).tocsr() for marks in (there, answered, both)]
-    values = _macros(*(marks.sum(axis=1, dtype=np.float64)[None] for marks in every))[0]
-    if not count:
+    there, answered = marks_of(labels, classes), marks_of(answers, classes)
+    if not there.nnz:
         return {name: Estimated(math.nan) for name in COUNTED}
+    every = [there, answered, there.multiply(answered).tocsr()]
+    values = macros(*(marks.sum(axis=1, dtype=np.float64)[None] for marks in every))[0]
 
     def statistic(weights: NDArray[np.float32]) -> NDArray[np.float64]:
         drawn = np.ascontiguousarray(weights.T)
-        return _macros(*((marks @ drawn).T for marks in every))
+        return macros(*((marks @ drawn).T for marks in every))
 
     resampling = Resampling(count, units=units.codes)
     variances = np.nanvar(resampling.values(statistic), axis=0)
@@ -84,21 +83,27 @@ def independent(positives: NDArray[np.floating], units: Units) -> float:
     return float(len(some) ** 2 / (1 / some).sum() * part)
 
 
-def _marks(classes: NDArray[Any], count: int) -> Any:
-    """Return which pictures are of each class: a sparse matrix `[classes, pictures]`."""
+def marks_of(classes: NDArray[Any], count: int) -> Any:
+    """Return which pictures are of each class: a sparse float32 matrix `[classes, pictures]`."""
     from scipy import sparse
 
     if classes.ndim == 2:
-        return sparse.csr_array(classes.T)
-    ones = np.ones(len(classes), bool)
+        return sparse.csr_array(classes.T, dtype=np.float32)
+    ones = np.ones(len(classes), np.float32)
     shape = (count, len(classes))
     return sparse.csr_array((ones, (classes, np.arange(len(classes)))), shape=shape)
 
 
-def _macros(
+def macros(
     there: NDArray[np.floating], answered: NDArray[np.floating], both: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return precision, recall and F1, `[samples, 3]`, of numbers `[samples, classes]`."""
+    """Return precision, recall and F1, `[samples, 3]`, of numbers of pictures `[samples, classes]`.
+
+    Args:
+        there: that are of the class.
+        answered: that were called so.
+        both: that are and were.
+    """
     has = there > 0
     totals = np.stack([answered, there, (there + answered) / 2])
     values = (both / np.maximum(totals, 1e-9) * has).sum(axis=2, dtype=np.float64)

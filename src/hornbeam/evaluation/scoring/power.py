@@ -35,9 +35,14 @@ def smallest_difference(pictures: float, mistakes: float) -> float:
     return high
 
 
-def pictures_needed(difference: float, mistakes: float) -> float:
-    """Return how many independent pictures show a difference in accuracy; see `smallest_difference`."""
-    apart = max(mistakes, difference)
+def pictures_needed(difference: float, apart: float) -> float:
+    """Return how many independent pictures show a difference in accuracy; see `smallest_difference`.
+
+    Args:
+        difference: above 0.
+        apart: share of pictures of which only one of the models is right; at least the difference.
+    """
+    apart = max(apart, difference)
     root = Z95 * math.sqrt(apart) + _Z80 * math.sqrt(max(0.0, apart - difference**2))
     return (root / difference) ** 2
 

@@ -167,6 +167,16 @@ def number(value: float) -> str:
 
 def with_interval(estimate: Estimate) -> str:
     """Return a number in three digits with the ends of its interval, where that is known."""
+    ends = ends_in_words(estimate)
+    return f"{number(estimate.value)} ({ends})" if ends else number(estimate.value)
+
+
+def ends_in_words(estimate: Estimate) -> str:
+    """Return `0.123 to 0.456`, the ends of an interval; nothing where that is not known."""
     low, high = estimate.interval
-    between = "" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"
-    return f"{number(estimate.value)}{between}"
+    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def json_number(value: float) -> float | None:
+    """Return a number as files for programs have it; `None` where it is none, as JSON knows no NaN."""
+    return round(value, 9) if math.isfinite(value) else None

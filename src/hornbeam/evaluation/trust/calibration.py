@@ -15,8 +15,6 @@ from hornbeam.data.tasks import Task
 
 Floats = NDArray[np.float64]
 
-METHODS = ("auto", "temperature", "vector", "none")
-
 _FEWEST = 20
 """Labelled pictures below which nothing is fitted: of 20, a temperature of 1.5 was found between 0.8 and
 2.3 (middle 90 % of 500 simulations), of 100 between 1.1 and 1.8."""
