@@ -14,6 +14,7 @@ from command_line import run_here
 from hornbeam import cli
 from hornbeam.cluster import slurm
 from hornbeam.errors import ConfigError
+from hornbeam.world.membership import membership
 
 
 def options(*words):
@@ -103,6 +104,9 @@ def test_the_first_node_is_the_coordinator_at_a_port_of_the_job(played):
     run(script("--nodes", "2"), played)
     first = (played / "coordinator").read_text().strip()
     assert first == f"node7:{61440 + 100000 % 4096}"
+    given = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_STEP_NODELIST": "node[7-8]",
+             "SLURM_JOB_ID": "100000"}  # fmt: skip
+    assert membership(given).coordinator == first, "as without the script"
     run(script("--nodes", "2"), played, SLURM_JOB_ID="100001")
     assert (played / "coordinator").read_text().strip() != first
 

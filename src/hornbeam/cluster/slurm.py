@@ -12,6 +12,7 @@ from hornbeam import __version__
 from hornbeam.cluster.handed_over import ordinary_words
 from hornbeam.config import LAST_SECONDS, SbatchOptions, SbatchSearchOptions
 from hornbeam.errors import HornbeamError
+from hornbeam.world.membership import COORDINATOR, SLURM_PORTS
 
 # Slurm signals the steps of a job, and its script too when it was cancelled or its time is over. A
 # script that only sees its step end with 143 knows by that: saved in time, and there is more to do.
@@ -47,10 +48,9 @@ echo "hornbeam: job $SLURM_JOB_ID $why; it queues again." >&2
 scontrol requeue "$SLURM_JOB_ID"
 """
 
-# Above the ports that Linux gives to connections, 32768 to 60999; one number for each job.
-_COORDINATOR = """\
+_COORDINATOR = f"""\
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export HORNBEAM_COORDINATOR="$head:$((61440 + SLURM_JOB_ID % 4096))"
+export {COORDINATOR}="$head:$(({SLURM_PORTS[0]} + SLURM_JOB_ID % {SLURM_PORTS[1]}))"
 """
 
 
