@@ -5,6 +5,7 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def test_a_job_that_lost_a_worker_queues_again_a_few_times(played, code):
 @pytest.mark.parametrize("code", ["1", "2"])
 def test_a_job_that_fails_by_itself_does_not_queue_again(played, code):
     assert run(script(), played, CODE=code) == (int(code), "", "")
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_job_in_which_one_worker_fails_and_the_others_miss_it_does_not_queue_again(played, code):
+    # As srun: one worker each for the codes 4, `code` and 4, of which the highest is told.
+    worker = "import sys; from hornbeam.world.world import end; sys.exit(end(int(sys.argv[1])))"
+    program(played / "bin", "srun", f"""
+        highest=0
+        for code in 4 {code} 4; do
+            {sys.executable} -c '{worker}' $code; ended=$?
+            [ $ended -gt $highest ] && highest=$ended
+        done
+        exit $highest""")  # fmt: skip
+    assert run(script("--nodes", "3"), played) == (code, "", "")
 
 
 def test_a_job_that_is_cancelled_waits_for_its_workers_and_does_not_queue_again(played):

@@ -23,6 +23,9 @@ SIZE, RANK, COORDINATOR, HOST = (
     f"HORNBEAM_{name}" for name in ("WORLD_SIZE", "RANK", "COORDINATOR", "HOST")
 )
 
+RAISED_CODES = "HORNBEAM_RAISED_CODES"
+"""Variable that lets failures end with other exit codes: see `world.end`."""
+
 _STARTERS = (
     (SIZE, RANK),
     (SIZE, "JOB_COMPLETION_INDEX"),

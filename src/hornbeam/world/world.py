@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hornbeam.errors import ConfigError, LostPeerError
-from hornbeam.world.membership import Membership, local_device, membership
+from hornbeam.world.membership import RAISED_CODES, Membership, local_device, membership
 
 _PIECE = 2**21
 """Bytes of a value in the store; larger ones go in pieces."""
@@ -43,7 +43,13 @@ _COLLECTIVE = 300
 
 _SIGNS = ("gloo", "collective", "rendezvous", "coordination", "heartbeat", "nccl", "peer", "barrier",
           "deadline", "unavailable", "socket", "connection")  # fmt: skip
-"""One of these words is in what JAX says when another process is lost."""
+"""One of these words is in what JAX says, as an error of its own type, when another process is lost."""
+
+_CLEAR_SIGNS = ("gloo", "collective", "rendezvous", "coordination service", "heartbeat", "nccl")
+"""One of these is in it where the error is of a plain type, which may be the user's own, too."""
+
+_RAISED_CODES = {1: 201, 2: 202, 3: 203}
+"""What a failure of this process' own ends with where $HORNBEAM_RAISED_CODES is set: see `end`."""
 
 
 class World:
@@ -249,9 +255,14 @@ def is_worker() -> bool:
 def end(code: int) -> int:
     """Return a command's exit code; of several processes, end this one at once.
 
+    Who hears but the highest code of all processes, as from srun, would take a failure of one of them
+    for a loss, which is what the others tell (4). With $HORNBEAM_RAISED_CODES failures are higher.
+
     After an error the others may not come to where JAX would wait for them. If all have it they do come
     here, and none of them is taken for lost.
     """
+    if os.environ.get(RAISED_CODES):
+        code = _RAISED_CODES.get(code, code)
     if _here.size > 1:
         for folder in _here.folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -274,10 +285,18 @@ def lost_peers() -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:  # JaxRuntimeError is the first, at times the second
-        if _here.size == 1 or not any(sign in str(error).lower() for sign in _SIGNS):
+    except (RuntimeError, ValueError) as error:  # JAX raises the first mostly, at times the second
+        if _here.size == 1 or not _is_loss(error):
             raise
         _lost(error)
+
+
+def _is_loss(error: Exception) -> bool:
+    from jax.errors import JaxRuntimeError
+
+    said = str(error).lower()
+    signs = _SIGNS if isinstance(error, JaxRuntimeError) else _CLEAR_SIGNS
+    return any(sign in said for sign in signs)
 
 
 def _lost(error: Exception) -> NoReturn:
