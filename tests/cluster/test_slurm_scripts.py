@@ -66,7 +66,7 @@ def run(text, place, **environment):
     (place / "script").write_text(text)
     done = subprocess.run(
         ["bash", place / "script"], env={**os.environ, **given}, capture_output=True, text=True,
-        timeout=30, check=False,
+        timeout=120, check=False,
     )  # fmt: skip
     requeued = (place / "requeued").read_text() if (place / "requeued").exists() else ""
     return done.returncode, done.stderr, requeued.strip()
@@ -153,12 +153,12 @@ def test_a_job_that_is_cancelled_waits_for_its_workers_and_does_not_queue_again(
     (played / "script").write_text(script())
     environment = {**os.environ, "SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n"}
     job = subprocess.Popen(["bash", "script"], env=environment, start_new_session=True)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not Path("begun").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
     os.killpg(job.pid, signal.SIGTERM)  # as scancel does
-    assert job.wait(20) == 143
+    assert job.wait(120) == 143
     assert Path("saved").exists()
     assert not Path("requeued").exists()
 

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from hornbeam.cluster.causes import SAVED, USAGE, Ended, find_cause
+from hornbeam.cluster.causes import USAGE, Ended, find_cause
 from hornbeam.cluster.logs import Logs
 from hornbeam.cluster.requests import Requests
-from hornbeam.cluster.starting.starter import Host, Starter, Worker
+from hornbeam.cluster.starting.starter import SAVED, Host, Starter, Worker
 
 _NOISE = re.compile(r"\[Gloo\]|WARNING: All log messages before absl|I\d{4} \d\d:")
 """Begins lines of libraries that help nobody at the terminal; the logs have them."""
@@ -140,7 +140,7 @@ class Attempt:
                 worker.save()
         if self._requests.stop is not None and self._asked_at is None:
             self._ask_to_end(self._deadline + 5)
-        if self._requests.at_once:
+        if self._requests.take_at_once():
             self._kill_at = min(self._kill_at or now, now)
         cause = find_cause(self._ended)
         if cause is not None and self._asked_at is None and self._is_settled(cause, now):
