@@ -32,8 +32,12 @@ found by its missing heartbeats, long before."""
 _HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as lost."""
 
-_LAST_MEETING = 3000
-"""Milliseconds that a process which ends by an error waits for others that end by the same."""
+_LAST_MEETING = 10_000
+"""Milliseconds that a process which ends by an error waits for others that end by the same, however busy
+the machine is."""
+
+_VAIN_MEETING = 3000
+"""The same where it lost another one, which will not come, while the others may."""
 
 _MEETING = 300
 """Seconds until all processes have to be there at the start."""
@@ -261,8 +265,7 @@ def end(code: int) -> int:
     After an error the others may not come to where JAX would wait for them. If all have it they do come
     here, and none of them is taken for lost.
     """
-    if os.environ.get(RAISED_CODES):
-        code = _RAISED_CODES.get(code, code)
+    told = _RAISED_CODES.get(code, code) if os.environ.get(RAISED_CODES) else code
     if _here.size > 1:
         for folder in _here.folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -270,10 +273,13 @@ def end(code: int) -> int:
         sys.stderr.flush()
         with contextlib.suppress(RuntimeError):
             if _here.client is not None:
-                _here.client.wait_at_barrier("hornbeam/end", _LAST_MEETING)
+                vain = code == LostPeerError.exit_code
+                _here.client.wait_at_barrier(
+                    "hornbeam/end", _VAIN_MEETING if vain else _LAST_MEETING
+                )
                 _here.part()  # else JAX would abort those who are still here when the first one is not
-        os._exit(code)
-    return code
+        os._exit(told)
+    return told
 
 
 @contextlib.contextmanager
