@@ -9,7 +9,7 @@ import pytest
 from hornbeam.config import TrainOptions
 from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
-from hornbeam.training.callbacks import Clock, validation_score
+from hornbeam.training.callbacks import Clock, Progress, validation_score
 from hornbeam.training.checkpoints import Checkpoints
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rhythm import Budget, Every, Rhythm
@@ -70,6 +70,17 @@ def test_a_budget_is_one_of_four(given, budget):
 def test_two_budgets_are_refused_by_name():
     with pytest.raises(ConfigError, match="--epochs and --time exclude each other"):
         TrainOptions(data="x", epochs=3, time="1h")
+
+
+def test_the_live_line_goes_back_with_the_training():
+    clock, moved = Clock(100, 4), []
+    progress = Progress(clock, None, lambda count, text="": moved.append(count))
+    progress.on_train_begin()
+    for clock.step in range(1, 9):
+        progress.on_train_batch_end(0)
+    clock.step = 3  # to a checkpoint, as after a loss that is no number
+    progress.on_train_begin()
+    assert sum(moved) == 3
 
 
 def test_something_that_comes_again_comes_at_multiples_or_after_a_time():
