@@ -11,6 +11,7 @@ from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
 from hornbeam.training.callbacks import Clock, Progress, validation_score
 from hornbeam.training.checkpoints import Checkpoints
+from hornbeam.training.fit import budget_of
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rhythm import Budget, Every, Rhythm
 from hornbeam.training.saved import load_checkpoint, newest
@@ -65,6 +66,14 @@ def test_a_duration_is_steps_of_a_training(text, steps):
 def test_a_budget_is_one_of_four(given, budget):
     options = TrainOptions(data="x", **given).resolved().planned(1000)
     assert Budget.of(options, steps_per_epoch=10) == budget
+
+
+def test_a_time_is_no_budget_of_a_head_on_what_was_computed_once():
+    options = TrainOptions(
+        data="x", weights="file.h5", freeze="backbone", precompute="on", time="1h"
+    ).resolved()
+    with pytest.raises(ConfigError, match=r"--time: .* give --epochs, or --precompute off"):
+        budget_of(options.planned(1000), None, with_head=True)
 
 
 def test_two_budgets_are_refused_by_name():

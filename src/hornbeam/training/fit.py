@@ -13,7 +13,7 @@ from hornbeam import backend, console
 from hornbeam.config import TrainOptions
 from hornbeam.data.feed import feed, feeding, plain_errors
 from hornbeam.data.loader import Loader
-from hornbeam.errors import InterruptionError, TrainingError
+from hornbeam.errors import ConfigError, InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
@@ -195,8 +195,17 @@ def fit(
 
 
 def budget_of(options: TrainOptions, training: Loader, with_head: bool) -> Budget:
-    """Return how long to train in steps: not at all where only the head is trained, apart."""
+    """Return how long to train in steps: not at all where only the head is trained, apart.
+
+    Raises:
+        ConfigError: the head alone is to be trained for a time.
+    """
     if with_head and not options.finetune:
+        if options.time:
+            raise ConfigError(
+                "--time: a head that learns from what the backbone gave once counts epochs; give "
+                "--epochs, or --precompute off."
+            )
         # Epochs of a head alone are over what was computed once: `train_head` has them.
         return Budget(0)
     return Budget.of(options, training.steps_per_epoch)
