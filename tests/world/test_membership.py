@@ -3,7 +3,7 @@
 import pytest
 
 from hornbeam.errors import ConfigError
-from hornbeam.world.membership import Membership, first_node, local_device, membership
+from hornbeam.world.membership import Membership, alone, first_node, local_device, membership
 
 WHERE = {"HORNBEAM_COORDINATOR": "gpu1:29400", "HORNBEAM_HOST": "gpu2"}
 
@@ -18,8 +18,10 @@ WHERE = {"HORNBEAM_COORDINATOR": "gpu1:29400", "HORNBEAM_HOST": "gpu2"}
         {"PMI_SIZE": "4", "PMI_RANK": "2"},
     ],
 )
-def test_each_starter_is_understood(environment):
+def test_each_starter_is_understood_and_what_a_member_starts_may_be_alone(environment):
     assert membership({**environment, **WHERE}) == Membership(2, 4, "gpu1:29400", "gpu2")
+    assert membership(alone({**environment, **WHERE})) is None
+    assert alone({"HOME": "/h", **environment})["HOME"] == "/h"
 
 
 def test_slurm_alone_says_where_to_meet():

@@ -98,6 +98,12 @@ def membership(environment: Mapping[str, str]) -> Membership | None:
     return Membership(rank, size, coordinator, environment.get(HOST) or socket.gethostname())
 
 
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a process is no member, whatever the one that starts it is."""
+    sizes = {of_size for of_size, _ in _STARTERS}
+    return {name: value for name, value in environment.items() if name not in sizes}
+
+
 def local_device(environment: Mapping[str, str]) -> int | None:
     """Return the one GPU that is this process's, where several share a machine; `None` for all.
 
