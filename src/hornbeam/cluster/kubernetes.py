@@ -12,6 +12,7 @@ from typing import Any
 
 from hornbeam.cluster.handed_over import ordinary_words
 from hornbeam.config import LAST_SECONDS, ManifestOptions
+from hornbeam.world.membership import COORDINATOR, SIZE
 
 Object = dict[str, Any]
 
@@ -122,10 +123,7 @@ def volumes(options: ManifestOptions) -> list[Object]:
 
 def _worker(options: ManifestOptions, run: Path, coordinator: str) -> Object:
     """Return the pod that runs the ordinary command."""
-    environment = {
-        "HORNBEAM_COORDINATOR": coordinator,
-        "HORNBEAM_WORLD_SIZE": str(options.nodes),
-    }
+    environment = {COORDINATOR: coordinator, SIZE: str(options.nodes)}
     worker = container(options, _WORKER, training_words(options, run))
     if options.nodes > 1:
         worker["env"] = [{"name": name, "value": value} for name, value in environment.items()]
