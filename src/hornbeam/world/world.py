@@ -49,7 +49,8 @@ _SIGNS = ("gloo", "collective", "rendezvous", "coordination", "heartbeat", "nccl
           "deadline", "unavailable", "socket", "connection")  # fmt: skip
 """One of these words is in what JAX says, as an error of its own type, when another process is lost."""
 
-_CLEAR_SIGNS = ("gloo", "collective", "rendezvous", "coordination service", "heartbeat", "nccl")
+_CLEAR_SIGNS = ("gloo", "collective", "rendezvous", "coordination service", "heartbeat", "nccl",
+                "by peer", "deadline_exceeded")  # fmt: skip
 """One of these is in it where the error is of a plain type, which may be the user's own, too."""
 
 _RAISED_CODES = {1: 201, 2: 202, 3: 203}
