@@ -166,7 +166,8 @@ def fit(
     ):
         progress = Progress(clock, epochs, advance)
         watch = [WatchTheLoss(clock)]
-        ordered = [clock, *judged, *watch, *timed, *followers, *noted, *patience, progress, rhythm,
+        # What finds a fault before a validation comes before what changes the weights for it.
+        ordered = [clock, *watch, *judged, *timed, *followers, *noted, *patience, progress, rhythm,
                    saver]  # fmt: skip
         model.optimizer.build(model.trainable_variables)
         callbacks = Callbacks(ordered, model=model, add_history=True)
