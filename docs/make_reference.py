@@ -55,6 +55,8 @@ VARIABLES = {
     "HORNBEAM_LOCAL_RANK": "which of them this one is, from 0; Slurm and MPI say both by themselves",
     "HORNBEAM_HOST": "what messages call this machine; else its name",
     "HORNBEAM_COLLECTIVE_TIMEOUT": "seconds that processes on CPUs wait for each other in a step",
+    "HORNBEAM_RAISED_CODES": "set, exit codes 1, 2 and 3 are told as 201, 202 and 203; the script of "
+    "`cluster sbatch` sets it",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "of Ray, 0 unless you set it: workers see all GPUs of a node",
     "SLURM_JOB_ID": "with the others of Slurm, of Open MPI (`OMPI_COMM_WORLD_…`) and of PMI, in "
     "place of those",

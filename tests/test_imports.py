@@ -42,8 +42,8 @@ ALLOWED = {
     "together": {"assembly", "world", "devices", "errors", "console", "config", "backend", "recipe", "data", "models"},
     "workflow": {"together", "world", "devices", "handlers", "assembly", "options", "resuming", "durations", "telling", "plot", "storage", "errors", "console", "config", "backend", "recipe", "runs", "data", "models",
                  "training", "evaluation", "deployment", "search", "cluster"},
-    "search": {"errors", "measures", "options", "storage", "console", "page", "drawing", "config", "backend", "recipe", "runs"},
-    "cluster": {"__init__", "errors", "handlers", "options", "storage", "console", "config", "data", "runs"},
+    "search": {"errors", "handlers", "measures", "options", "storage", "console", "page", "drawing", "config", "backend", "world", "recipe", "runs"},
+    "cluster": {"__init__", "errors", "handlers", "options", "storage", "console", "config", "world", "data", "runs"},
     "cli": {"errors", "options", "config", "workflow", "__init__"},
     "__main__": {"cli", "world"},
     "__init__": None,  # the Python API: lazily, anything

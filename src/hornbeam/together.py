@@ -66,8 +66,10 @@ def agreed(world: World, options: Training) -> Training:
             continue
         content = world.share_bytes(Path(path).read_bytes() if world.first else None)
         if directory is not None:
-            values[name] = directory / Path(path).name
-            values[name].write_bytes(content)
+            file = directory / name / Path(path).name  # two may have one name
+            file.parent.mkdir()
+            file.write_bytes(content)
+            values[name] = str(file)
     own = {name: getattr(options, name) for name in given & _OWN}
     return options if world.first else type(options)(**{**values, **own})
 

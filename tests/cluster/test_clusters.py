@@ -8,6 +8,7 @@ import pytest
 from stage import STAND_IN
 
 from hornbeam.cli import main
+from hornbeam.cluster import attempt
 from hornbeam.cluster.starting.local import LocalStarter
 from hornbeam.workflow import hosts_training
 
@@ -22,6 +23,7 @@ def train(tmp_path, monkeypatch, shapes, capsys):
     monkeypatch.setattr(
         hosts_training, "LocalStarter", functools.partial(LocalStarter, command=command)
     )
+    monkeypatch.setattr(attempt, "_SAME_FAULT", 60.0)  # for rank 0 to find a wrong option, too
 
     def run(attempts, *words):
         (tmp_path / "scenario").mkdir(exist_ok=True)

@@ -137,18 +137,18 @@ def test_a_job_counts_causes_and_not_consequences_as_failures():
         for rule in spec["podFailurePolicy"]["rules"]
         for code in rule.get("onExitCodes", {"values": ["moved"]})["values"]
     }
-    assert rules == {2: "FailJob", 4: "Ignore", "moved": "Ignore"}
+    assert rules == {1: "FailJob", 2: "FailJob", 4: "Ignore", "moved": "Ignore"}
     assert spec["backoffLimit"] == 5
     assert spec["template"]["spec"]["restartPolicy"] == "Never"  # which the policy needs
 
 
-def test_a_job_set_starts_all_pods_anew_but_not_after_wrong_options():
+def test_a_job_set_starts_all_pods_anew_but_not_after_a_failure_of_its_own():
     spec = manifest("--kind", "jobset", "--nodes", "2", "--restarts", "5")[0]["spec"]
     assert spec["failurePolicy"]["maxRestarts"] == 5
     assert spec["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
     job = spec["replicatedJobs"][0]["template"]["spec"]
     assert job["backoffLimit"] == 0
-    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2]
 
 
 def test_a_ray_job_has_a_head_and_the_others_of_the_same_ray():

@@ -3,12 +3,13 @@
 import csv
 import os
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
 from command_line import run_outside
+
+from hornbeam.cluster.hosts import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,9 +19,7 @@ pytestmark = [
 
 def test_two_processes_of_mpirun_train_one_run_and_the_same_command_goes_on(tmp_path):
     assert run_outside("sample", "photos", "--per-class", 20, cwd=tmp_path).code == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.1")
     words = "photos --backend jax --model compact --image-size 32 --batch-size 8 --run run --resume"
     rooted = ["--allow-run-as-root"] if os.getuid() == 0 else []
 

@@ -1,11 +1,14 @@
 """Data on its way to hosts: only what is missing, and checksums of every file."""
 
+import io
 import os
 import shutil
+import subprocess
+import tarfile
 
 import pytest
 
-from hornbeam.cluster import checksums
+from hornbeam.cluster import checksums, install
 from hornbeam.cluster.install import build_wheel, installed_versions
 from hornbeam.cluster.sending import place_of, send
 from hornbeam.cluster.starting.starter import Host
@@ -92,7 +95,6 @@ def test_an_address_of_ipv6_stands_in_brackets():
 
 
 def test_a_wheel_of_the_same_sources_is_the_same_and_pip_takes_it(tmp_path):
-    import subprocess
     import sys
     from pathlib import Path
 
@@ -110,6 +112,40 @@ def test_a_wheel_of_the_same_sources_is_the_same_and_pip_takes_it(tmp_path):
         capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path / "t")}, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.startswith(str(tmp_path / "t"))
+
+
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+*" venv "*) mkdir -p venv/bin; cp "$0" venv/bin/python; echo made >> ../made; sleep 0.2 ;;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+def test_of_hosts_with_one_home_only_the_first_installs(tmp_path):
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    nothing = io.BytesIO()
+    tarfile.open(fileobj=nothing, mode="w").close()
+    script = install._SCRIPT.format(folder=".hornbeam", digest="1a2b", python="python3")
+    environment = {"HOME": str(tmp_path), "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    hosts = [
+        subprocess.Popen(
+            ["sh", "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    for host in hosts:  # none waits for another to be told
+        host.stdin.write(nothing.getvalue())
+        host.stdin.close()
+    said = [host.stdout.read() for host in hosts]
+    assert [host.wait(60) for host in hosts] == [0, 0, 0]
+    for host in hosts:
+        host.stdout.close()
+    assert sorted(said) == [b"installed\n", b"reused\n", b"reused\n"]
+    assert (tmp_path / "made").read_text() == "made\n"
 
 
 def test_hosts_get_the_versions_of_this_machine():

@@ -5,6 +5,7 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from command_line import run_here
 from hornbeam import cli
 from hornbeam.cluster import slurm
 from hornbeam.errors import ConfigError
+from hornbeam.world.membership import membership
 
 
 def options(*words):
@@ -64,7 +66,7 @@ def run(text, place, **environment):
     (place / "script").write_text(text)
     done = subprocess.run(
         ["bash", place / "script"], env={**os.environ, **given}, capture_output=True, text=True,
-        timeout=30, check=False,
+        timeout=120, check=False,
     )  # fmt: skip
     requeued = (place / "requeued").read_text() if (place / "requeued").exists() else ""
     return done.returncode, done.stderr, requeued.strip()
@@ -103,6 +105,9 @@ def test_the_first_node_is_the_coordinator_at_a_port_of_the_job(played):
     run(script("--nodes", "2"), played)
     first = (played / "coordinator").read_text().strip()
     assert first == f"node7:{61440 + 100000 % 4096}"
+    given = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_STEP_NODELIST": "node[7-8]",
+             "SLURM_JOB_ID": "100000"}  # fmt: skip
+    assert membership(given).coordinator == first, "as without the script"
     run(script("--nodes", "2"), played, SLURM_JOB_ID="100001")
     assert (played / "coordinator").read_text().strip() != first
 
@@ -128,18 +133,32 @@ def test_a_job_that_fails_by_itself_does_not_queue_again(played, code):
     assert run(script(), played, CODE=code) == (int(code), "", "")
 
 
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_job_in_which_one_worker_fails_and_the_others_miss_it_does_not_queue_again(played, code):
+    # As srun: one worker each for the codes 4, `code` and 4, of which the highest is told.
+    worker = "import sys; from hornbeam.world.world import end; sys.exit(end(int(sys.argv[1])))"
+    program(played / "bin", "srun", f"""
+        highest=0
+        for code in 4 {code} 4; do
+            {sys.executable} -c '{worker}' $code; ended=$?
+            [ $ended -gt $highest ] && highest=$ended
+        done
+        exit $highest""")  # fmt: skip
+    assert run(script("--nodes", "3"), played) == (code, "", "")
+
+
 def test_a_job_that_is_cancelled_waits_for_its_workers_and_does_not_queue_again(played):
     program(played / "bin", "srun", "trap 'sleep 0.3; touch saved; exit 143' TERM; touch begun\n"
             "while :; do sleep 0.05; done")  # fmt: skip
     (played / "script").write_text(script())
     environment = {**os.environ, "SLURM_JOB_ID": "5", "SLURM_JOB_NODELIST": "n"}
     job = subprocess.Popen(["bash", "script"], env=environment, start_new_session=True)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not Path("begun").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
     os.killpg(job.pid, signal.SIGTERM)  # as scancel does
-    assert job.wait(20) == 143
+    assert job.wait(120) == 143
     assert Path("saved").exists()
     assert not Path("requeued").exists()
 

@@ -16,6 +16,8 @@ from hornbeam.errors import ConfigError
 from hornbeam.search.claims import Claim
 from hornbeam.search.storages import open_storage
 from hornbeam.search.study import Plan, Study, remember
+from hornbeam.search.trial import _environment
+from hornbeam.world.membership import membership
 
 SPACE = "learning_rate: {low: 1e-4, high: 1e-1, log: true}\nbatch_size: [8, 16, 32]\n"
 
@@ -161,6 +163,14 @@ def test_what_was_reported_before_a_kill_is_not_reported_twice(plan):
     study.report(number, 1, 0.4)
     claim.release()
     assert study.trials()[0].intermediate_values == {0: 0.3, 1: 0.4}
+
+
+def test_the_trials_of_a_search_that_is_one_of_several_processes_are_alone(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # srun -n 4 hornbeam search …
+    monkeypatch.setenv("SLURM_PROCID", "2")
+    with pytest.raises(ConfigError, match="one of 4 processes"):
+        membership(os.environ)
+    assert membership(_environment(0)) is None
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])

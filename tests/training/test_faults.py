@@ -323,6 +323,45 @@ def test_going_back_with_a_smaller_rate_helps_where_the_rate_was_too_high(
         assert np.isfinite(float(row["val_loss"]))
 
 
+SPOILT = (
+    NETWORK
+    + '''
+
+def callbacks():
+    return [Spoils()] if "SPOILT" in os.environ else []
+
+
+class Spoils(keras.callbacks.Callback):
+    """Makes weights no numbers after a step, once, of which the loss of the next one tells."""
+
+    done = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.done and batch + 1 == int(os.environ["SPOILT"]):
+            kernel = self.model.trainable_variables[0]
+            kernel.assign(kernel * float("nan"))
+            self.done = True
+'''
+)
+
+
+@pytest.mark.parametrize("after", [4, PER_EPOCH - 1])
+def test_going_back_from_anywhere_is_as_if_nothing_had_been(after, zygote, shapes, tmp_path):
+    recipe = tmp_path / "spoilt.py"
+    recipe.write_text(SPOILT)
+    words = ("train", shapes, "--recipe", recipe, *OPTIONS, "--on-nan", "rollback", "--nan-factor",
+             "0.99999999")  # fmt: skip
+    # A factor that is 1 in float32.
+    whole = zygote().run(*words, "--run", tmp_path / "whole")
+    assert whole.code == 0, whole.err
+    done = zygote().run(*words, "--run", tmp_path / "run", SPOILT=str(after))
+    assert done.code == 0, done.err
+    # The last step of an interval is looked at before its validation, which averages are for.
+    assert f"The loss of step {after} is nan" in done.err
+    assert "Going back to step" in done.err
+    assert_same(ended(tmp_path / "run"), ended(tmp_path / "whole"))
+
+
 def test_going_back_is_given_up_after_three_times(zygote, shapes, one_is_white, tmp_path):
     run = tmp_path / "run"
     failed = zygote().run(

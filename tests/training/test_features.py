@@ -153,6 +153,14 @@ def test_features_that_were_not_used_for_longest_make_room(dataset, empty_cache,
     assert kept != old
 
 
+def test_features_that_another_process_removes_meanwhile_do_no_harm(empty_cache):
+    store = module.Store("key", (1,))
+    (empty_cache / "features").mkdir(parents=True)
+    (empty_cache / "features" / "gone").symlink_to(empty_cache / "nowhere")  # listed, and not there
+    store.add(["a"], np.ones((1, 1), np.float32))
+    assert store.fetch(["a"], np.zeros((1, 1), np.float32)).size == 0
+
+
 def test_a_feature_loader_has_the_order_and_targets_of_the_pictures(dataset):
     training = loader(dataset, shuffle=True)
     features = np.stack([np.arange(72), 100 + np.arange(72)]).astype(np.float32)[..., None]

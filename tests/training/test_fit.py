@@ -9,8 +9,9 @@ import pytest
 from hornbeam.config import TrainOptions
 from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
-from hornbeam.training.callbacks import Clock, validation_score
+from hornbeam.training.callbacks import Clock, Progress, validation_score
 from hornbeam.training.checkpoints import Checkpoints
+from hornbeam.training.fit import budget_of
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
 from hornbeam.training.rhythm import Budget, Every, Rhythm
 from hornbeam.training.saved import load_checkpoint, newest
@@ -67,9 +68,28 @@ def test_a_budget_is_one_of_four(given, budget):
     assert Budget.of(options, steps_per_epoch=10) == budget
 
 
+def test_a_time_is_no_budget_of_a_head_on_what_was_computed_once():
+    options = TrainOptions(
+        data="x", weights="file.h5", freeze="backbone", precompute="on", time="1h"
+    ).resolved()
+    with pytest.raises(ConfigError, match=r"--time: .* give --epochs, or --precompute off"):
+        budget_of(options.planned(1000), None, with_head=True)
+
+
 def test_two_budgets_are_refused_by_name():
     with pytest.raises(ConfigError, match="--epochs and --time exclude each other"):
         TrainOptions(data="x", epochs=3, time="1h")
+
+
+def test_the_live_line_goes_back_with_the_training():
+    clock, moved = Clock(100, 4), []
+    progress = Progress(clock, None, lambda count, text="": moved.append(count))
+    progress.on_train_begin()
+    for clock.step in range(1, 9):
+        progress.on_train_batch_end(0)
+    clock.step = 3  # to a checkpoint, as after a loss that is no number
+    progress.on_train_begin()
+    assert sum(moved) == 3
 
 
 def test_something_that_comes_again_comes_at_multiples_or_after_a_time():

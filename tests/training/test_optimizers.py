@@ -271,6 +271,27 @@ def test_groups_of_batches_equal_one_large_batch_with_a_frozen_norm_and_compiled
     check_accumulation_with_frozen_norm(jit_compile=xla)
 
 
+def test_averages_become_the_weights_after_training_and_not_after_an_error():
+    model = network()
+    optimizer = build_optimizer(options_for("sgd", ema=0.9), RATE, model)
+    learning = apply_steps(optimizer, model.trainable_variables)
+
+    def left_with(error):
+        # As Keras' `fit` on JAX, in whose place of the end an error may be.
+        try:
+            if error:
+                raise error
+        finally:
+            optimizer.finalize_variable_values(model.trainable_variables)
+
+    with pytest.raises(OSError, match="a child was killed"):
+        left_with(OSError("a child was killed"))
+    for found, expected in zip(model.get_weights(), learning, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    left_with(None)
+    assert not np.array_equal(model.get_weights()[0], learning[0])
+
+
 def check_averages(**options):
     """Against NumPy, over the raw weights of each step as training went."""
     model = network()

@@ -79,3 +79,17 @@ def test_a_signal_saves_leaves_and_costs_nothing(
     done = zygote().run("train", "--run", run, "--resume")
     assert done.code == 0, done.err
     assert_same(ended(run), uninterrupted("tensorflow"))
+
+
+def test_a_validation_that_is_stopped_twice_keeps_what_training_said_before_it(
+    zygote, shapes, recipe, uninterrupted, tmp_path
+):
+    run = tmp_path / "run"
+    stops = {"KILL": f"validation:{PER_EPOCH * 2}", "SIGNAL": "SIGTERM"}
+    command = ("train", shapes, "--run", run, "--recipe", recipe, *OPTIONS)
+    for words in (command, ("train", "--run", run, "--resume")):
+        left = zygote().run(*words, **stops)
+        assert left.code == 143, left.err
+    done = zygote().run("train", "--run", run, "--resume")
+    assert done.code == 0, done.err
+    assert_same(ended(run), uninterrupted("tensorflow"))

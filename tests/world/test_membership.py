@@ -3,7 +3,7 @@
 import pytest
 
 from hornbeam.errors import ConfigError
-from hornbeam.world.membership import Membership, first_node, local_device, membership
+from hornbeam.world.membership import Membership, alone, first_node, local_device, membership
 
 WHERE = {"HORNBEAM_COORDINATOR": "gpu1:29400", "HORNBEAM_HOST": "gpu2"}
 
@@ -18,8 +18,10 @@ WHERE = {"HORNBEAM_COORDINATOR": "gpu1:29400", "HORNBEAM_HOST": "gpu2"}
         {"PMI_SIZE": "4", "PMI_RANK": "2"},
     ],
 )
-def test_each_starter_is_understood(environment):
+def test_each_starter_is_understood_and_what_a_member_starts_may_be_alone(environment):
     assert membership({**environment, **WHERE}) == Membership(2, 4, "gpu1:29400", "gpu2")
+    assert membership(alone({**environment, **WHERE})) is None
+    assert alone({"HOME": "/h", **environment})["HOME"] == "/h"
 
 
 def test_slurm_alone_says_where_to_meet():
@@ -27,7 +29,7 @@ def test_slurm_alone_says_where_to_meet():
         "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "gpu[07-08]",
         "SLURM_JOB_ID": "123456",
     })  # fmt: skip
-    assert found.coordinator == "gpu07:23456"
+    assert found.coordinator == f"gpu07:{61440 + 123456 % 4096}"
 
 
 @pytest.mark.parametrize(
@@ -59,10 +61,23 @@ def test_what_contradicts_itself_is_said(environment, sentence):
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
-    [("gpu1", "gpu1"), ("a,b", "a"), ("gpu[07-09,12],login", "gpu07"), ("n[3]", "n3")],
+    [
+        ("gpu1", "gpu1"),
+        ("a,b", "a"),
+        ("gpu[07-09,12],login", "gpu07"),
+        ("n[3]", "n3"),
+        ("rack[1-2]n[03-04],x", "rack1n03"),
+        ("r[2]-gpu,b", "r2-gpu"),
+    ],
 )
 def test_the_first_of_slurms_nodes_is_found(nodes, first):
     assert first_node(nodes) == first
+
+
+def test_what_is_no_list_of_nodes_is_refused():
+    for nodes in ("", ",gpu1", "gpu[", "gpu[one]"):
+        with pytest.raises(ConfigError, match="should be a list of hosts"):
+            first_node(nodes)
 
 
 @pytest.mark.parametrize(

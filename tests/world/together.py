@@ -1,12 +1,10 @@
 """Several real processes of one training, on loopback."""
 
-import socket
+from hornbeam.cluster import hosts
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    return hosts.free_port("127.0.0.1")
 
 
 def start_together(zygote, *words, size=2, only=None, cwd=None, **environment):

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from hornbeam.cluster.causes import SAVED, USAGE, Ended, find_cause
+from hornbeam.cluster.causes import USAGE, Ended, find_cause
 from hornbeam.cluster.logs import Logs
 from hornbeam.cluster.requests import Requests
-from hornbeam.cluster.starting.starter import Host, Starter, Worker
+from hornbeam.cluster.starting.starter import SAVED, Host, Starter, Worker
+from hornbeam.world import membership
 
 _NOISE = re.compile(r"\[Gloo\]|WARNING: All log messages before absl|I\d{4} \d\d:")
 """Begins lines of libraries that help nobody at the terminal; the logs have them."""
@@ -83,8 +84,8 @@ class Attempt:
         try:
             for rank, host in enumerate(hosts):
                 self._logs.begin(rank, host, f"hornbeam {' '.join(words[rank])}")
-                own = {"HORNBEAM_RANK": str(rank), "HORNBEAM_WORLD_SIZE": str(len(hosts)),
-                       "HORNBEAM_HOST": host.name, **_place_on(hosts, rank)}  # fmt: skip
+                own = {membership.RANK: str(rank), membership.SIZE: str(len(hosts)),
+                       membership.HOST: host.name, **_place_on(hosts, rank)}  # fmt: skip
                 self._workers.append(self._starter_of(host).start(
                     rank, host, words[rank], {**environment, **own}, self._listener(rank, host)
                 ))  # fmt: skip
@@ -140,7 +141,7 @@ class Attempt:
                 worker.save()
         if self._requests.stop is not None and self._asked_at is None:
             self._ask_to_end(self._deadline + 5)
-        if self._requests.at_once:
+        if self._requests.take_at_once():
             self._kill_at = min(self._kill_at or now, now)
         cause = find_cause(self._ended)
         if cause is not None and self._asked_at is None and self._is_settled(cause, now):

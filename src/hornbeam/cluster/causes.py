@@ -6,16 +6,13 @@ import dataclasses
 import signal
 from collections.abc import Sequence
 
-from hornbeam.cluster.starting.starter import LOST, Host
+from hornbeam.cluster.starting.starter import LOST, SAVED, Host
 
 ANOTHER_WAS_LOST = 4
 """Exit code of a worker that only misses another."""
 
 USAGE = 2
 """Exit code of what no second try mends."""
-
-SAVED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes of workers that a signal ended, after all have saved."""
 
 _CONSEQUENCES = (ANOTHER_WAS_LOST, -signal.SIGABRT)
 """How workers end that miss another: ours say so, and JAX' own threads abort where they are first."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,10 @@ from hornbeam.config import HostsOptions
 from hornbeam.config.cluster import parse_host
 
 _LOOPBACK = "127.0.0.1"
+
+_PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to connections, from 32768 on: one of these may be taken by the time that
+somebody listens there."""
 
 
 def hosts_of(options: HostsOptions) -> list[Host]:
@@ -43,12 +49,23 @@ def joined(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def likely_port() -> int:
+    """Return a port that is likely free, of a machine that cannot be asked."""
+    return secrets.choice(_PORTS)
+
+
 def free_port(address: str) -> int:
-    """Return a port of this machine that nobody listens at."""
+    """Return a port of this machine that nobody listens at.
+
+    Raises:
+        OSError: the machine has none, or no addresses of this kind.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+    for _ in range(100):
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind(("", likely_port()))
+            return int(probe.getsockname()[1])
+    raise OSError(f"none of a hundred ports of {address} is free")
 
 
 def distinct(hosts: Sequence[Host]) -> list[Host]:

@@ -26,6 +26,8 @@ _FOLDER = ".hornbeam"
 _SCRIPT = """
 set -e
 mkdir -p "$HOME/{folder}/wheels" && cd "$HOME/{folder}"
+exec 9> .lock
+if command -v flock > /dev/null; then flock 9 || :; fi
 if [ "$(cat venv/.digest 2>/dev/null)" = {digest} ]; then cat >/dev/null; echo reused; exit 0; fi
 rm -rf wheels && mkdir wheels && tar -xf - -C wheels
 python=$(command -v {python} || command -v python3) || {{ echo "there is no python3" >&2; exit 1; }}
@@ -41,7 +43,8 @@ venv/bin/python -m pip install --quiet --disable-pip-version-check -c wheels/con
 echo {digest} > venv/.digest
 echo installed
 """
-"""pip finds packages where the host's own configuration says; what it printed last says what failed."""
+"""pip finds packages where the host's own configuration says; what it printed last says what failed. Of
+hosts with one home, as on many clusters, the first installs, and the others find it done."""
 
 
 def install(hosts: Sequence[Host]) -> None:

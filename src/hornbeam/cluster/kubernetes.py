@@ -12,6 +12,7 @@ from typing import Any
 
 from hornbeam.cluster.handed_over import ordinary_words
 from hornbeam.config import LAST_SECONDS, ManifestOptions
+from hornbeam.world.membership import COORDINATOR, SIZE
 
 Object = dict[str, Any]
 
@@ -19,7 +20,7 @@ PORT = 8476
 """Port of the coordinator: JAX's own choice on TPUs; pods have addresses of their own."""
 
 _WORKER = "worker"
-_USAGE, _LOST = 2, 4  # exit codes: wrong options; another worker was lost
+_FAILED, _USAGE, _LOST = 1, 2, 4  # exit codes; the last: another worker was lost
 
 
 def job(options: ManifestOptions, name: str, run: Path) -> list[Object]:
@@ -48,7 +49,7 @@ def job(options: ManifestOptions, name: str, run: Path) -> list[Object]:
     spec["backoffLimit"] = options.restarts
     # The pods that only noticed that one was lost come back, and are no failures of their own.
     spec["podFailurePolicy"]["rules"] += [
-        _on_exit("Ignore", _LOST),
+        _on_exit("Ignore", [_LOST]),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
     training = {
@@ -66,8 +67,8 @@ def job_set(options: ManifestOptions, name: str, run: Path) -> list[Object]:
     spec = _job_spec(options, pod, {})
     spec["backoffLimit"] = 0
     failures: list[Object] = [
-        # Wrong options stay wrong.
-        {"name": "usage", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
+        # Wrong options stay wrong, damaged pictures damaged.
+        {"name": "failed", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
     ]
     training = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -122,10 +123,7 @@ def volumes(options: ManifestOptions) -> list[Object]:
 
 def _worker(options: ManifestOptions, run: Path, coordinator: str) -> Object:
     """Return the pod that runs the ordinary command."""
-    environment = {
-        "HORNBEAM_COORDINATOR": coordinator,
-        "HORNBEAM_WORLD_SIZE": str(options.nodes),
-    }
+    environment = {COORDINATOR: coordinator, SIZE: str(options.nodes)}
     worker = container(options, _WORKER, training_words(options, run))
     if options.nodes > 1:
         worker["env"] = [{"name": name, "value": value} for name, value in environment.items()]
@@ -144,13 +142,13 @@ def _job_spec(options: ManifestOptions, pod: Object, labels: dict[str, str]) -> 
         "completionMode": "Indexed",
         "completions": options.nodes,
         "parallelism": options.nodes,
-        "podFailurePolicy": {"rules": [_on_exit("FailJob", _USAGE)]},
+        "podFailurePolicy": {"rules": [_on_exit("FailJob", [_FAILED, _USAGE])]},
         "template": {**template, "spec": pod},
     }
 
 
-def _on_exit(action: str, code: int) -> Object:
-    which = {"containerName": _WORKER, "operator": "In", "values": [code]}
+def _on_exit(action: str, codes: Sequence[int]) -> Object:
+    which = {"containerName": _WORKER, "operator": "In", "values": list(codes)}
     return {"action": action, "onExitCodes": which}
 
 

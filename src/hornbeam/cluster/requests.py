@@ -15,17 +15,21 @@ class Requests:
 
     Attributes:
         stop: the signal that is to end all, after a checkpoint.
-        at_once: whether there is no time to save: the second Ctrl-C.
     """
 
     def __init__(self) -> None:
         self.stop: int | None = None
-        self.at_once = False
+        self._at_once = False
         self._save = False
 
     def take_save(self) -> bool:
         """Return whether a checkpoint was asked for since the last look."""
         asked, self._save = self._save, False
+        return asked
+
+    def take_at_once(self) -> bool:
+        """Return whether there is no time to save any more: the second Ctrl-C since the last look."""
+        asked, self._at_once = self._at_once, False
         return asked
 
     @contextlib.contextmanager
@@ -34,7 +38,7 @@ class Requests:
 
         def stop(number: int, frame: FrameType | None) -> None:
             if self.stop is not None and number == signal.SIGINT:
-                self.at_once = True
+                self._at_once = True
             self.stop = self.stop or number
 
         def save(number: int, frame: FrameType | None) -> None:

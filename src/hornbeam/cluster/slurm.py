@@ -12,6 +12,7 @@ from hornbeam import __version__
 from hornbeam.cluster.handed_over import ordinary_words
 from hornbeam.config import LAST_SECONDS, SbatchOptions, SbatchSearchOptions
 from hornbeam.errors import HornbeamError
+from hornbeam.world.membership import COORDINATOR, RAISED_CODES, SLURM_PORTS
 
 # Slurm signals the steps of a job, and its script too when it was cancelled or its time is over. A
 # script that only sees its step end with 143 knows by that: saved in time, and there is more to do.
@@ -27,13 +28,16 @@ while [ -n "$stopped" ] && kill -0 $step 2>/dev/null; do
     wait $step
     code=$?
 done
+case $code in
+201 | 202 | 203) code=$((code - 200)) ;;  # of one worker perhaps, above the 4 of those that missed it
+esac
 
 if [ -n "$stopped" ]; then
     echo "hornbeam: job $SLURM_JOB_ID was stopped; submit this script again to go on." >&2
     exit $code
 fi
 case $code in
-0 | 1 | 2) exit $code ;;  # done; failed; wrong options
+0 | 1 | 2 | 3) exit $code ;;  # done; failed; wrong options
 143) why="was saved {LAST_SECONDS} seconds before the end of its time" ;;
 *)
     why="lost a worker (exit code $code)"
@@ -47,10 +51,10 @@ echo "hornbeam: job $SLURM_JOB_ID $why; it queues again." >&2
 scontrol requeue "$SLURM_JOB_ID"
 """
 
-# Above the ports that Linux gives to connections, 32768 to 60999; one number for each job.
-_COORDINATOR = """\
+_COORDINATOR = f"""\
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export HORNBEAM_COORDINATOR="$head:$((61440 + SLURM_JOB_ID % 4096))"
+export {COORDINATOR}="$head:$(({SLURM_PORTS[0]} + SLURM_JOB_ID % {SLURM_PORTS[1]}))"
+export {RAISED_CODES}=1  # srun tells the highest exit code alone
 """
 
 

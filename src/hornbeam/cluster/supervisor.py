@@ -17,6 +17,7 @@ from hornbeam.cluster.requests import Requests
 from hornbeam.cluster.starting.starter import Host, Starter
 from hornbeam.errors import ClusterError, ConfigError, InterruptionError
 from hornbeam.runs import Run
+from hornbeam.world.membership import COORDINATOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _Supervisor:
             attempt = Attempt(
                 plan.starter_of, self._logs, self._requests, plan.deadline, self._look
             )
-            environment = {"HORNBEAM_COORDINATOR": plan.coordinator(), "PYTHONUNBUFFERED": "1"}
+            environment = {COORDINATOR: plan.coordinator(), "PYTHONUNBUFFERED": "1"}
             ended = attempt.run(hosts, [words] * len(hosts), environment)
             self._look()
             if any(each.rank == 0 and each.code == 0 for each in ended):

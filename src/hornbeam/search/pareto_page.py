@@ -33,7 +33,7 @@ def write_page(plan: Plan, rows: Sequence[Row], importances: Mapping[str, float]
     """
     name = plan.directory.absolute().name
     body = [
-        _STYLE, f"<h1>{escape(name)}</h1>", _summary(plan, rows), _fronts(plan, rows),
+        _STYLE, f"<h1>{escape(name)}</h1>", _summary(plan, rows), _fronts(rows),
         _curves(plan, rows), _importance(importances), _table(plan, rows),
     ]  # fmt: skip
     write_text(plan.directory / "search.html", page(name, "".join(body)))
@@ -83,7 +83,7 @@ def _summary(plan: Plan, rows: Sequence[Row]) -> str:
     )
 
 
-def _fronts(plan: Plan, rows: Sequence[Row]) -> str:
+def _fronts(rows: Sequence[Row]) -> str:
     """Accuracy against what it costs; the line joins trials that no other beats in both."""
     costs: list[tuple[str, Callable[[Row], float | None]]] = [
         ("milliseconds for one picture", lambda row: row.one),

@@ -20,6 +20,7 @@ from hornbeam.errors import RunError
 from hornbeam.measures import is_accuracy, less_is_better
 from hornbeam.search.claims import Claim
 from hornbeam.storage import read_rows, write_text
+from hornbeam.world.membership import alone
 
 _LOOK_EVERY = 0.25
 """Seconds between looks at what a trial has written."""
@@ -256,7 +257,8 @@ def _command(paths: Paths, resumes: bool) -> list[str]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    environment = dict(os.environ)
+    # Processes of srun or mpirun may share a study; their trials must not wait for each other.
+    environment = alone(os.environ)
     environment.setdefault("PYTHONUNBUFFERED", "1")
     if threads:
         environment.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))

@@ -15,6 +15,7 @@ from typing import Any
 from hornbeam import backend, console
 from hornbeam.config import SearchOptions
 from hornbeam.errors import ConfigError, RunError
+from hornbeam.handlers import handling
 from hornbeam.search import grid, results
 from hornbeam.search.claims import Claim
 from hornbeam.search.rows import Interval
@@ -182,12 +183,5 @@ def _signals(crew: _Crew) -> Iterator[list[int]]:
         received.append(number)
         crew.stop.set()
 
-    if threading.current_thread() is not threading.main_thread():
+    with handling({signal.SIGINT: stop, signal.SIGTERM: stop}, always=None):
         yield received
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from hornbeam.backend import compiles_with_xla
 from hornbeam.training.averages import Judged
-from hornbeam.training.callbacks import Clock
-
-Logs = dict[str, float]
+from hornbeam.training.callbacks import Clock, Logs
 
 
 def learning_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -196,23 +196,24 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._shown = 0.0
         self._started = 0.0
         self._share = 0.0
+        self._at = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Note the start."""
+        """Note the start, which is earlier than the line is where the training has gone back."""
         self._started, self._share = time.perf_counter(), self._clock.share
-        self._advance(self._clock.step)
+        self._move()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the live line; write its text anew a few times a second."""
         now = time.perf_counter()
         if now - self._shown < 0.25:
-            self._advance(1)
+            self._move()
             return
         self._shown = now
         if not console.is_terminal():
             return  # nobody would see it, and the values must be waited for
         parts = [f"{k} {float(v):.3f}" for k, v in (logs or {}).items() if not k.endswith(_HIDDEN)]
-        self._advance(1, "  ".join([*parts, f"{self._clock.pictures_per_second:.0f} pictures/s"]))
+        self._move("  ".join([*parts, f"{self._clock.pictures_per_second:.0f} pictures/s"]))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Print the interval's line."""
@@ -232,6 +233,10 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             elapsed = time.perf_counter() - self._started
             line.append(f"{_duration(elapsed / done * (1 - self._clock.share))} left")
         console.say("  ".join(line))
+
+    def _move(self, text: str = "") -> None:
+        self._advance(self._clock.step - self._at, text)
+        self._at = self._clock.step
 
     def _where(self) -> str:
         total = self._clock.total_steps

@@ -140,6 +140,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         if is_within_interval(state):
             self._metrics = [arrays[name] for name in named(arrays, "metric")]
         self._best, self._epoch = state["best"], state["epoch"]
+        # Its validation, which comes first now, may be stopped again.
+        self._interval_logs, self._validating = dict(state["waiting"] or {}), False
         for name, callback in self._stateful.items():
             if name in state["callbacks"]:
                 callback.set_state(state["callbacks"][name])

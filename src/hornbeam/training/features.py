@@ -6,6 +6,7 @@ is made, its result is stored by the digest of each picture, and the head learns
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -204,14 +205,16 @@ class Store:
         self._make_room()
 
     def _make_room(self) -> None:
-        others = [path for path in self._directory.parent.iterdir() if path != self._directory]
-        others.sort(key=lambda path: path.stat().st_mtime)
-        sizes = {path: _size(path) for path in (*others, self._directory)}
-        total = sum(sizes.values())
-        for path in others:
+        others = []
+        for path in self._directory.parent.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process makes room as well
+                if path != self._directory:
+                    others.append((path.stat().st_mtime, _size(path), path))
+        total = _size(self._directory) + sum(size for _, size, _ in others)
+        for _, size, path in sorted(others):
             if total <= _LIMIT:
                 break
-            total -= sizes[path]
+            total -= size
             shutil.rmtree(path, ignore_errors=True)
 
     def _fetch_part(

@@ -13,7 +13,7 @@ from hornbeam import backend, console
 from hornbeam.config import TrainOptions
 from hornbeam.data.feed import feed, feeding, plain_errors
 from hornbeam.data.loader import Loader
-from hornbeam.errors import InterruptionError, TrainingError
+from hornbeam.errors import ConfigError, InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
@@ -166,7 +166,8 @@ def fit(
     ):
         progress = Progress(clock, epochs, advance)
         watch = [WatchTheLoss(clock)]
-        ordered = [clock, *judged, *watch, *timed, *followers, *noted, *patience, progress, rhythm,
+        # What finds a fault before a validation comes before what changes the weights for it.
+        ordered = [clock, *watch, *judged, *timed, *followers, *noted, *patience, progress, rhythm,
                    saver]  # fmt: skip
         model.optimizer.build(model.trainable_variables)
         callbacks = Callbacks(ordered, model=model, add_history=True)
@@ -195,8 +196,17 @@ def fit(
 
 
 def budget_of(options: TrainOptions, training: Loader, with_head: bool) -> Budget:
-    """Return how long to train in steps: not at all where only the head is trained, apart."""
+    """Return how long to train in steps: not at all where only the head is trained, apart.
+
+    Raises:
+        ConfigError: the head alone is to be trained for a time.
+    """
     if with_head and not options.finetune:
+        if options.time:
+            raise ConfigError(
+                "--time: a head that learns from what the backbone gave once counts epochs; give "
+                "--epochs, or --precompute off."
+            )
         # Epochs of a head alone are over what was computed once: `train_head` has them.
         return Budget(0)
     return Budget.of(options, training.steps_per_epoch)

@@ -27,6 +27,7 @@ from hornbeam.training.features import (
     in_order,
 )
 from hornbeam.training.linear import LinearHead, solve_linear_head
+from hornbeam.training.losses import smoothing_of
 from hornbeam.training.optimizers import build_optimizer
 from hornbeam.training.rhythm import Every, Rhythm
 from hornbeam.training.schedules import build_schedule
@@ -220,8 +221,7 @@ def solve_heads(
         if class_weights and task.name in class_weights:
             weights = weights * _weights_of(shares, class_weights[task.name], task)
         if label_smoothing:
-            rest = 0.5 if task.multi_label else 1 / len(task.classes)
-            shares = shares * (1 - label_smoothing) + rest * label_smoothing
+            shares = shares * (1 - label_smoothing) + smoothing_of(task) * label_smoothing
         heads[task.name] = head = solve_linear_head(
             flat,
             np.tile(shares, (len(features), 1)),

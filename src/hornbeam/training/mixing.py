@@ -1,4 +1,4 @@
-"""mixup, CutMix and random erasing on the device; their numbers come from `data.mixing`."""
+"""mixup, CutMix and random erasing on the device; their numbers come from `data.pixels.mixing`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MixPictures(keras.layers.Layer):  # type: ignore[misc]
     """Mixes each picture with its neighbour in the batch, as a few numbers a picture say.
 
     Takes uint8 `[batch, height, width, channels]` and float32 `[batch, COLUMNS]`, returns uint8
-    pictures. Of numbers that are `data.mixing.neutral` the result is the pictures, bit for bit.
+    pictures. Of numbers that are `data.pixels.mixing.neutral` the result is the pictures, bit for bit.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -8,6 +8,7 @@ convolutions.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -174,6 +175,14 @@ class PerVariable(_Mixin):  # type: ignore[misc]
             rate = super()._get_current_learning_rate()
         scale = getattr(self, "rate_scale", None)
         return rate if scale is None else rate * scale
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Put the averages into the model after training, but not after an error, as Keras does on JAX.
+
+        A signal may have caused the error; then all is saved from which the training goes on.
+        """
+        if sys.exc_info()[0] is None:
+            super().finalize_variable_values(var_list)
 
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         if not self.use_ema:

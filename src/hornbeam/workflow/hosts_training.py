@@ -136,6 +136,5 @@ def _coordinator(machines: list[Host], port: int | None) -> str:
     address = hosts.reachable_address(machines[0])
     if port is None:
         # Of another machine we can only guess; where somebody listens, the attempt after it has another.
-        here = machines[0].here
-        port = hosts.free_port(address) if here else 20_000 + int.from_bytes(os.urandom(2)) % 12_000
+        port = hosts.free_port(address) if machines[0].here else hosts.likely_port()
     return hosts.joined(address, port)

@@ -23,6 +23,9 @@ SIZE, RANK, COORDINATOR, HOST = (
     f"HORNBEAM_{name}" for name in ("WORLD_SIZE", "RANK", "COORDINATOR", "HOST")
 )
 
+RAISED_CODES = "HORNBEAM_RAISED_CODES"
+"""Variable that lets failures end with other exit codes: see `world.end`."""
+
 _STARTERS = (
     (SIZE, RANK),
     (SIZE, "JOB_COMPLETION_INDEX"),
@@ -42,8 +45,9 @@ _LOCAL = (
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
-_SLURM_PORTS = (20_000, 10_000)
-"""First port for the coordinators of Slurm's jobs, and how many there are: one by the job's number."""
+SLURM_PORTS = (61_440, 4096)
+"""First port for the coordinators of Slurm's jobs, and how many there are: one by the job's number. They
+are above those that Linux gives to connections, 32768 to 60999."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +98,12 @@ def membership(environment: Mapping[str, str]) -> Membership | None:
     return Membership(rank, size, coordinator, environment.get(HOST) or socket.gethostname())
 
 
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a process is no member, whatever the one that starts it is."""
+    sizes = {of_size for of_size, _ in _STARTERS}
+    return {name: value for name, value in environment.items() if name not in sizes}
+
+
 def local_device(environment: Mapping[str, str]) -> int | None:
     """Return the one GPU that is this process's, where several share a machine; `None` for all.
 
@@ -120,7 +130,7 @@ def _coordinator_of_slurm(environment: Mapping[str, str]) -> str | None:
     job = environment.get("SLURM_JOB_ID")
     if not nodes or not job:
         return None
-    first, count = _SLURM_PORTS
+    first, count = SLURM_PORTS
     return f"{first_node(nodes)}:{first + _number('SLURM_JOB_ID', environment) % count}"
 
 
@@ -130,9 +140,9 @@ def first_node(nodes: str) -> str:
     Raises:
         ConfigError: it is no such list.
     """
-    found = re.match(r"([^,\[\s]+)(?:\[(\d+))?", nodes)
+    found = re.match(r"(?:[^,\[\]\s]|\[\d[\d,-]*\])+(?=,|$)", nodes)
     if found is None:
         raise ConfigError(
             f"$SLURM_STEP_NODELIST is '{nodes}'; it should be a list of hosts, as in gpu[07-09],login."
         )
-    return found[1] + (found[2] or "")
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", found[0])  # rack[1-2]n[3-4] has two

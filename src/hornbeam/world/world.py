@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hornbeam.errors import ConfigError, LostPeerError
-from hornbeam.world.membership import Membership, local_device, membership
+from hornbeam.world.membership import RAISED_CODES, Membership, local_device, membership
 
 _PIECE = 2**21
 """Bytes of a value in the store; larger ones go in pieces."""
@@ -32,8 +32,12 @@ found by its missing heartbeats, long before."""
 _HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as lost."""
 
-_LAST_MEETING = 3000
-"""Milliseconds that a process which ends by an error waits for others that end by the same."""
+_LAST_MEETING = 10_000
+"""Milliseconds that a process which ends by an error waits for others that end by the same, however busy
+the machine is."""
+
+_VAIN_MEETING = 3000
+"""The same where it lost another one, which will not come, while the others may."""
 
 _MEETING = 300
 """Seconds until all processes have to be there at the start."""
@@ -43,7 +47,14 @@ _COLLECTIVE = 300
 
 _SIGNS = ("gloo", "collective", "rendezvous", "coordination", "heartbeat", "nccl", "peer", "barrier",
           "deadline", "unavailable", "socket", "connection")  # fmt: skip
-"""One of these words is in what JAX says when another process is lost."""
+"""One of these words is in what JAX says, as an error of its own type, when another process is lost."""
+
+_CLEAR_SIGNS = ("gloo", "collective", "rendezvous", "coordination service", "heartbeat", "nccl",
+                "by peer", "deadline_exceeded")  # fmt: skip
+"""One of these is in it where the error is of a plain type, which may be the user's own, too."""
+
+_RAISED_CODES = {1: 201, 2: 202, 3: 203}
+"""What a failure of this process' own ends with where $HORNBEAM_RAISED_CODES is set: see `end`."""
 
 
 class World:
@@ -249,9 +260,13 @@ def is_worker() -> bool:
 def end(code: int) -> int:
     """Return a command's exit code; of several processes, end this one at once.
 
+    Who hears but the highest code of all processes, as from srun, would take a failure of one of them
+    for a loss, which is what the others tell (4). With $HORNBEAM_RAISED_CODES failures are higher.
+
     After an error the others may not come to where JAX would wait for them. If all have it they do come
     here, and none of them is taken for lost.
     """
+    told = _RAISED_CODES.get(code, code) if os.environ.get(RAISED_CODES) else code
     if _here.size > 1:
         for folder in _here.folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -259,10 +274,13 @@ def end(code: int) -> int:
         sys.stderr.flush()
         with contextlib.suppress(RuntimeError):
             if _here.client is not None:
-                _here.client.wait_at_barrier("hornbeam/end", _LAST_MEETING)
+                vain = code == LostPeerError.exit_code
+                _here.client.wait_at_barrier(
+                    "hornbeam/end", _VAIN_MEETING if vain else _LAST_MEETING
+                )
                 _here.part()  # else JAX would abort those who are still here when the first one is not
-        os._exit(code)
-    return code
+        os._exit(told)
+    return told
 
 
 @contextlib.contextmanager
@@ -274,10 +292,18 @@ def lost_peers() -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:  # JaxRuntimeError is the first, at times the second
-        if _here.size == 1 or not any(sign in str(error).lower() for sign in _SIGNS):
+    except (RuntimeError, ValueError) as error:  # JAX raises the first mostly, at times the second
+        if _here.size == 1 or not _is_loss(error):
             raise
         _lost(error)
+
+
+def _is_loss(error: Exception) -> bool:
+    from jax.errors import JaxRuntimeError
+
+    said = str(error).lower()
+    signs = _SIGNS if isinstance(error, JaxRuntimeError) else _CLEAR_SIGNS
+    return any(sign in said for sign in signs)
 
 
 def _lost(error: Exception) -> NoReturn:

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from hornbeam.errors import ConfigError
+from hornbeam.errors import ConfigError, LostPeerError
 from hornbeam.recipe import Recipe
 from hornbeam.training.following.own_callbacks import OwnCallbacks
+from hornbeam.world import world
 
 
 class Recorder(keras.callbacks.Callback):
@@ -151,6 +152,19 @@ def test_an_error_names_file_and_line(tmp_path, result, sentence):
     with pytest.raises(ConfigError) as error:
         OwnCallbacks(recipe.make("callbacks"), recipe.where).on_epoch_end(0, {})
     assert str(error.value).endswith(sentence)
+
+
+def test_another_process_that_is_lost_meanwhile_is_no_fault_of_the_recipe(monkeypatch):
+    class Asks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
+
+    callbacks = OwnCallbacks([Asks()], str)
+    with pytest.raises(ConfigError, match=r"Asks\.on_epoch_end"):
+        callbacks.on_epoch_end(0, {})
+    monkeypatch.setattr(world, "_here", world.World(1, 2, "gpu2"))
+    with pytest.raises(LostPeerError, match="Process 1 of 2 on gpu2 lost another one"):
+        callbacks.on_epoch_end(0, {})
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, Literal
 
 from hornbeam.cluster.guard import PULSE
-from hornbeam.cluster.starting.starter import Host, Told, Worker
+from hornbeam.cluster.starting.starter import SAVED, Host, Told, Worker
 
 _REST = 5.0
 """Seconds for the last lines to come after the end of the process."""
-
-_OWN_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes above 128 that a training ends with itself, after saving."""
 
 
 class GuardedWorker(Worker):
@@ -67,7 +63,7 @@ class GuardedWorker(Worker):
             if self._process.stdin is not None:
                 self._process.stdin.close()
         # A guard has an exit code even where the worker was killed.
-        return 128 - code if 128 < code < 193 and code not in _OWN_CODES else code
+        return 128 - code if 128 < code < 193 and code not in SAVED else code
 
     def save(self) -> None:
         """Ask for a checkpoint."""

@@ -28,7 +28,7 @@ _REST = 10.0
 
 
 class RayStarter(Starter):
-    """Starts workers by Ray; the process must be connected (`ray_clusters.connect`).
+    """Starts workers by Ray; the process must be connected (`ray_clusters.connected`).
 
     Args:
         deadline: seconds from SIGTERM to SIGKILL.

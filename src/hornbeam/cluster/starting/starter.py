@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,9 @@ Told = Callable[[Literal["stdout", "stderr"], str], None]
 
 LOST = 255
 """What ssh ends with when there is no connection, or none any more."""
+
+SAVED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes above 128 of a training's own: a signal ended it, after all workers have saved."""
 
 
 @dataclasses.dataclass(frozen=True)
