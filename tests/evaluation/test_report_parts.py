@@ -111,7 +111,7 @@ def test_cells_whose_pictures_the_script_does_not_have_cannot_be_chosen(classes)
     assert ("data-map=3" in page, "data-pairs=3" in page) == (classes > 40,) * 2
     of_groups = confusion(scores, 3, clickable=False)
     assert "data-" not in of_groups
-    assert "<td>" in of_groups
+    assert "<td" in of_groups
 
 
 def test_classes_that_chance_made_weak_are_not_called_so():

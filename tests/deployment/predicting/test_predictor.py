@@ -546,14 +546,15 @@ def test_answers_to_what_came_before_an_error_of_the_generator_are_given(trees):
 
 def test_where_the_model_answers_with_no_number_there_is_no_answer(trees, pictures, monkeypatch):
     with Predictor(trees, batch_size=4) as predictor:
-        run = predictor._runtime.run
+        kind = type(predictor._runtime)
+        run = kind.run
 
         def poisoned(*inputs):
             outputs = {name: values.copy() for name, values in run(*inputs).items()}
             outputs["label"][1] = np.nan
             return outputs
 
-        monkeypatch.setattr(predictor._runtime, "run", poisoned)
+        monkeypatch.setattr(kind, "run", poisoned)
         answers = predictor.predict(pictures[:3])
     assert [answer.error for answer in answers] == [None, "the model's answer is no number", None]
     assert [answer.picture for answer in answers] == list(map(str, pictures[:3]))

@@ -1,6 +1,7 @@
 """Files at which LiteRT aborts the process: they are not made, and where they are, they cost no other."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -84,8 +85,9 @@ def test_a_way_that_ends_the_process_is_lost_and_the_others_stay(
     monkeypatch.setattr(litert, "begin", lambda model, job: begun)
     monkeypatch.setattr(litert, "by_edge_quantizer", lambda content, ranges: deadly)
     made = litert.convert_int8(learnt, job, tmp_path / "model-int8.tflite")
-    assert (
-        "ai-edge-quantizer, ranges of all pictures: failed (ModelError: a process was ended by SIGABRT "
-        "while LiteRT opened the file)"
-    ) in made.notes[0]
+    assert re.search(
+        r"ai-edge-quantizer, [^:]*: failed \(ModelError: a process was ended by SIGABRT while LiteRT opened "
+        r"the file\)",
+        made.notes[0],
+    )
     assert made.outputs["kind"].scale == pytest.approx(1 / 256)

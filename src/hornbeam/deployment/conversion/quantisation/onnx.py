@@ -56,23 +56,32 @@ def convert_int8(model: keras.Model, job: Job, path: Path) -> Converted:
         extremes = onnx_extremes(ready, fitted_by, threads)
         chosen_by = pictures.enough_of(chosen_by, multiply_adds(model))
         expected = onnx_answers(ready, chosen_by, outputs, threads)
-        candidates, files = [], {}
-        for trim, which in TRIMS.items():
-            out, way = Path(folder, f"{trim}.onnx"), f"ONNX Runtime's QDQ, {which}"
-            files[way] = out
+        candidates, files, trims = [], {}, {}
+
+        def attempt(trim: float, weights: int = 8) -> None:
+            out, way = Path(folder, f"{trim}-{weights}.onnx"), f"ONNX Runtime's QDQ, {TRIMS[trim]}"
+            if weights < 8:
+                way += f", weights of {weights} bits"
+            files[way], trims[way] = out, trim
             tell(f"trying this way to integers: {way}")
             try:
                 by_onnxruntime(
-                    ready, out, extremes.ranges(trim), activations=bits,
+                    ready, out, extremes.ranges(trim), activations=bits, weights=weights,
                     float_nodes=[name for name, _ in in_float],
                 )  # fmt: skip
                 found = onnx_answers(out, chosen_by, outputs, threads)
             except Exception as error:
                 sentence = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 candidates.append(Candidate(way, b"", None, sentence))
-                continue
-            candidates.append(Candidate(way, b"", closeness(expected, found)))
+            else:
+                candidates.append(Candidate(way, b"", closeness(expected, found)))
+
+        for trim in TRIMS:
+            attempt(trim)
         kept = required(best(candidates), candidates)
+        if bits == 8:
+            attempt(trims[kept.way], weights=7)
+            kept = required(best(candidates), candidates)
         shutil.copyfile(files[kept.way], path)
     notes = [in_words(candidates, kept, len(chosen_by[IMAGE]))]
     if job.features:

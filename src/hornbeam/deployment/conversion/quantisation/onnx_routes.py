@@ -94,8 +94,9 @@ def onnx_first_nodes(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def by_onnxruntime(
-    path: Path, out: Path, ranges: Ranges, *, float_nodes: Sequence[str] = (), activations: int = 8
-) -> None:
+    path: Path, out: Path, ranges: Ranges, *, float_nodes: Sequence[str] = (), activations: int = 8,
+    weights: int = 8,
+) -> None:  # fmt: skip
     """Write a file of QDQ form: uint8 activations, int8 weights with a scale for each channel.
 
     Args:
@@ -104,6 +105,8 @@ def by_onnxruntime(
         ranges: by tensor.
         float_nodes: names of nodes that stay in float.
         activations: bits, 8 or 16.
+        weights: bits that are used of their 8, 7 or all. Processors of x86 without VNNI add two products
+            in 16 bits, which 7 bits cannot overflow.
     """
     import onnx
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -120,7 +123,7 @@ def by_onnxruntime(
     )
     with _quiet():
         quantizer = QDQQuantizer(
-            model, True, False, QuantType.QInt8, kind, data, [], list(float_nodes),
+            model, True, weights == 7, QuantType.QInt8, kind, data, [], list(float_nodes),
             list({*QLinearOpsRegistry, *QDQRegistry}), {},
         )  # fmt: skip
         quantizer.quantize_model()
