@@ -236,6 +236,7 @@ def test_a_run_that_is_worse_ends_in_3_if_that_is_asked_for(hornbeam_here, train
     assert hornbeam_here("compare", wrong, right, "--fail-if-worse", 0).code == 0
 
 
+@pytest.mark.slow
 def test_a_run_of_jax_is_compared_with_one_of_tensorflow(hornbeam, hornbeam_here, trained, shapes, tmp_path):  # fmt: skip
     other = train(hornbeam, shapes, tmp_path / "jax", "--epochs", 1, backend="jax")
     assert Run.open(other).environment()["backend"] == "jax"

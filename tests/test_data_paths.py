@@ -223,7 +223,7 @@ def test_json_with_a_labels_file_background_grey_pictures_and_bars(shapes, liste
     assert "bars" in told["resize"]
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_strong_augmentation_and_two_manifests_on_both_backends(
     hornbeam, backend, shapes, listed, tmp_path
 ):

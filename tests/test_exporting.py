@@ -439,6 +439,7 @@ def test_an_earlier_bundle_that_was_changed_is_not_carried_on(
     assert set(bundle_of(out)["artifacts"]) == {"litert"}
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_jax_is_exported(hornbeam, shapes, tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
     words = ("--epochs", 1, "--batch-size", 8, "--image-size", 32)
@@ -553,6 +554,7 @@ def test_what_else_is_in_a_bundle_stays_when_formats_are_added(
     assert bundle_of(out)["failed"] == {}
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_lose_nothing(whole, trained, tmp_path, converting):
     out = tmp_path / "out"
     words = (trained, "--out", out, "--format")

@@ -70,6 +70,7 @@ def test_columns_decide_what_pixels_cannot(both):
     assert accuracy(both, "colour") >= 0.9
 
 
+@pytest.mark.slow
 def test_without_the_column_it_is_a_coin(hornbeam_here, noise, tmp_path):
     done = hornbeam_here("train", noise / "m.csv", "--run", tmp_path / "run", *TRAINING, "--label-columns", "kind")  # fmt: skip
     assert done.code == 0, done.err
@@ -173,7 +174,7 @@ def build_model(input_shape, targets, features):
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_a_recipe_takes_columns_on_each_backend(hornbeam_here, noise, tmp_path, backend):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(RECIPE)
@@ -189,6 +190,7 @@ def test_a_recipe_takes_columns_on_each_backend(hornbeam_here, noise, tmp_path, 
     assert accuracy(run) >= 0.9
 
 
+@pytest.mark.slow
 def test_columns_are_mixed_with_their_pictures(hornbeam_here, noise, tmp_path):
     run = tmp_path / "run"
     done = hornbeam_here(

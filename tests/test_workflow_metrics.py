@@ -142,6 +142,7 @@ def test_groups_of_other_classes_are_refused_by_evaluate(run, hornbeam_here, tmp
     assert "there is no class 'circel' (group 'a'). Did you mean 'circle'?" in done.sentence
 
 
+@pytest.mark.slow
 def test_on_jax_they_are_the_same_kind_of_numbers(hornbeam, shapes, tmp_path):
     done = hornbeam(
         "train", shapes, "--run", tmp_path / "run", "--epochs", 1, "--batch-size", 16,

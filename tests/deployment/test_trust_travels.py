@@ -47,7 +47,7 @@ def expected(run):
     return pictures, batch.images, probabilities, scores
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_exports_have_them_inside(hornbeam, calibrated, backend, tmp_path):
     done = hornbeam(
         "export", calibrated.path, "--format", "keras,h5", "--out", tmp_path, backend=backend

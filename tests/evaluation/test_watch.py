@@ -267,6 +267,7 @@ def command(*words, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_real_watch_follows_a_real_training_that_is_killed_and_resumed(shapes, tmp_path):
     run = tmp_path / "run"
     watching = command("watch", run, "--poll", 0.1, "--timeout", "600s")

@@ -271,6 +271,7 @@ def test_a_trial_that_is_behind_is_stopped_and_keeps_its_checkpoint(begin, pictu
     assert (run / "checkpoints" / "last").exists()
 
 
+@pytest.mark.slow
 def test_a_grid_over_a_parameter_of_the_recipe_begins_each_value_with_the_weights_before(
     begin, tmp_path
 ):

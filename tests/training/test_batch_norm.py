@@ -203,6 +203,7 @@ print(json.dumps([first(model), bool(same), bool(close), count, second.momentum]
     assert found[1:] == [True, True, 2, 0.5]
 
 
+@pytest.mark.slow
 def test_a_training_may_use_both(shapes, tmp_path, capsys):
     from hornbeam import workflow
     from hornbeam.config import TrainOptions

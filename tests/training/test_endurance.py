@@ -63,7 +63,7 @@ def growth(zygote, shapes, tmp_path):
     return of
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_steps(backend, growth):
     assert growth(backend) < ONE_A_STEP / 4
 

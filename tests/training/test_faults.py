@@ -300,7 +300,7 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_pictures(
 DIVERGES = ("--schedule", "fixed", "--warmup", 0, "--optimizer", "sgd", "--on-nan", "rollback")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_going_back_with_a_smaller_rate_helps_where_the_rate_was_too_high(
     backend, zygote, shapes, one_is_white, tmp_path
 ):

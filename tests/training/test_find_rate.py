@@ -100,7 +100,7 @@ def test_a_loss_that_explodes_at_once_suggests_nothing():
     assert not tried.falls
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_find_lr_suggests_a_rate_and_writes_no_run(hornbeam, shapes, tmp_path, backend):
     words = (
         "find-lr", shapes, "--steps", 30, "--lowest-rate", 1e-4, "--batch-size", 8, "--image-size", 32,

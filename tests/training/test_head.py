@@ -87,7 +87,7 @@ def answers(run):
     return np.stack(pq.read_table(run / "predictions.parquet")["label_logits"].to_numpy())
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_few_pictures_train_the_head_alone_and_the_model_answers_as_its_features_did(
     retrain, backend, trained
 ):
@@ -118,7 +118,7 @@ def test_what_the_backbone_gave_is_found_by_the_next_training(retrain):
     assert "what it gave was kept" in done.out
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_finetuning_starts_from_the_head_and_is_kept_only_if_it_gains(retrain, backend, trained):
     done, run = retrain("--finetune", "--epochs", 2, backend=backend)
     assert done.code == 0, done.err

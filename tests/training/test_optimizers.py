@@ -342,7 +342,7 @@ def test_averages_are_right_on_jax():
     in_jax("check_averages()")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_float16_with_a_scaled_loss_has_factors_averages_and_groups(backend):
     code = "check_float16()"
     if backend == "jax":

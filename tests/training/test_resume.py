@@ -43,10 +43,18 @@ MOMENTS = {
     "during the save after a validation": f"save:{2 * PER_EPOCH}",
     "during validation": f"validation:{PER_EPOCH * 2}",
 }
+ON_JAX = ("during a save", "during validation")
+"""Those that are tried on JAX each time; all others with the slow tests."""
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    ("backend", "moment"),
+    [("tensorflow", moment) for moment in MOMENTS]
+    + [
+        pytest.param("jax", moment, marks=[] if moment in ON_JAX else pytest.mark.slow)
+        for moment in MOMENTS
+    ],
+)
 def test_a_killed_training_ends_as_one_never_killed(
     backend, moment, zygote, shapes, recipe, uninterrupted, tmp_path
 ):

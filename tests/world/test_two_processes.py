@@ -196,6 +196,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_sizes_that_can(zygote, s
     assert "--devices 3: there are 2 here." in done.err
 
 
+@pytest.mark.slow
 def test_a_time_budget_and_validations_by_the_clock_are_the_same_for_all(
     zygote, shapes, recipe, tmp_path
 ):
@@ -206,6 +207,7 @@ def test_a_time_budget_and_validations_by_the_clock_are_the_same_for_all(
     assert [each.code for each in done] == [0, 0], done[0].err + done[1].err
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_runs_once_and_both_processes_train_on(zygote, shapes, tmp_path):
     first = zygote("jax").run(
         "train", shapes, "--epochs", 1, "--image-size", 32, "--batch-size", 8, "--run",
@@ -238,6 +240,7 @@ def test_who_was_started_as_one_of_several_and_not_told_where_is_told_so(zygote,
     assert "HORNBEAM_COORDINATOR" in done.err
 
 
+@pytest.mark.slow
 def test_sigusr1_to_one_process_saves_and_all_go_on(zygote, command, tmp_path):
     run = tmp_path / "run"
     pids = start_together(zygote, *command, "--run", run, "--keep", 100)

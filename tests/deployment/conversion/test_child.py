@@ -76,7 +76,7 @@ def job(folder, recipe, formats):
 @pytest.mark.parametrize(
     ("backend", "policy"),
     [
-        pytest.param("jax", "float32", marks=pytest.mark.slow),  # test_exporting.py has it, too
+        pytest.param("jax", "float32", marks=pytest.mark.slow),
         ("jax", "mixed_bfloat16"),
     ],
 )

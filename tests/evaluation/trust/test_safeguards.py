@@ -207,6 +207,7 @@ def test_intervals_in_the_sentences_are_of_groups(fitted):
     assert 2.5 < said[3] / said[1] < 4
 
 
+@pytest.mark.slow
 def test_vector_scaling_keeps_the_promise_on_other_pictures():
     """As it was fitted on the very pictures, its claims would break it in 18 of 30 cases."""
     kinds = Task("kind", tuple("abcdefghijklmnopqrst"))

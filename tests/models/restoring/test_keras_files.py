@@ -204,6 +204,7 @@ def test_a_file_with_names_is_not_restored_by_order_into_a_twin_of_other_arithme
             restore(classifier("mobilenet_v2_timm"), tmp_path / file, network="mobilenet_v2_timm")
 
 
+@pytest.mark.slow
 def test_with_jax_too_all_kinds_of_files_are_read(in_a_process, tmp_path):
     source = classifier(seed=1)
     write(source, tmp_path / "run.keras")

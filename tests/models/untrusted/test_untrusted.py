@@ -307,10 +307,16 @@ def test_a_layer_that_was_registered_here_is_known(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v2_timm", "mobilenet_v3_small",
-     "efficientnet_b0", "efficientnet_v2_b0", "convnext_tiny", "densenet121", "inception_v3",
-     "inception_resnet_v2", "xception", "nasnet_mobile", "resnet50", "resnet50_v2", "resnet50_timm",
-     "resnet50_slim", "vgg16"],
+    [
+        "compact", "mobilenet_025", "mobilenet_v2_035", "mobilenet_v2_timm", "mobilenet_v3_small",
+        "efficientnet_b0", "efficientnet_v2_b0", "resnet50", "resnet50_v2", "resnet50_timm",
+        "resnet50_slim", "vgg16",
+        *(
+            pytest.param(large, marks=pytest.mark.slow)
+            for large in ("convnext_tiny", "densenet121", "inception_v3", "inception_resnet_v2",
+                          "xception", "nasnet_mobile")
+        ),
+    ],
 )  # fmt: skip
 def test_every_kind_of_network_of_the_zoo_is_let_through(name, tmp_path):
     side = max(ZOO[name].smallest, 32)

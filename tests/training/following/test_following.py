@@ -82,7 +82,7 @@ def test_hyperparameters_are_numbers_and_words():
     json.dumps(shown)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_a_recipe_follows_a_training_that_goes_on(hornbeam_here, shapes, tmp_path, backend):
     recipe, file, run = tmp_path / "my.py", tmp_path / "notes.txt", tmp_path / "run"
     recipe.write_text(RECIPE.replace("FILE", repr(str(file))).replace("STOP", "2"))

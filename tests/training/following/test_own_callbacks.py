@@ -167,7 +167,7 @@ def test_another_process_that_is_lost_meanwhile_is_no_fault_of_the_recipe(monkey
         callbacks.on_epoch_end(0, {})
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_metrics_of_batches_are_numbers_on_each_backend(backend):
     code = """
 import keras, numpy as np

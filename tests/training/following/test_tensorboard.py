@@ -291,6 +291,7 @@ def write(*words, kill=False):
     assert process.returncode == (-signal.SIGKILL if kill else 0), errors[-2000:]
 
 
+@pytest.mark.slow
 def test_curves_after_kills_and_resumes_are_those_of_an_uninterrupted_training(tmp_path):
     write(tmp_path / "whole", tmp_path / "none", 0)
     broken, state = tmp_path / "broken", tmp_path / "state.json"
@@ -333,7 +334,7 @@ def test_a_file_of_the_same_second_is_another(tmp_path):
     assert [f.path for f in files] == list(event_files(tmp_path, "train"))
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_a_training_shows_all_of_it_and_is_not_changed_by_it(
     hornbeam_here, shapes, tmp_path, backend
 ):
