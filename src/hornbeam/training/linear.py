@@ -90,6 +90,7 @@ def _minimize(
     penalty: float,
     start: Any,
     multi_label: bool,
+    tolerance: float = _TOLERANCE,
 ) -> NDArray[np.float64]:
     from scipy.optimize import minimize
 
@@ -102,7 +103,7 @@ def _minimize(
 
     found = minimize(
         objective, start, jac=True, method="L-BFGS-B",
-        options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE, "gtol": 1e-7},
+        options={"maxiter": _ITERATIONS, "ftol": tolerance, "gtol": 1e-7},
     )  # fmt: skip
     return np.asarray(found.x)
 
