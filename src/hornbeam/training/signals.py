@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -84,14 +83,8 @@ class Requests:
 @contextlib.contextmanager
 def not_killed_by_saves() -> Iterator[None]:
     """Pass over SIGUSR1 inside this block, where nothing can be saved: it would end the process."""
-    if _SAVES is None or threading.current_thread() is not threading.main_thread():
+    with handling({} if _SAVES is None else {_SAVES: signal.SIG_IGN}, always=_SAVES):
         yield
-        return
-    before = signal.signal(_SAVES, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(_SAVES, before)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection.facts import Facts
-from hornbeam.data.inspection.findings import KINDS, Finding, printable, summary
+from hornbeam.data.inspection.findings import KINDS, Finding, summary
 from hornbeam.errors import DataError
-from hornbeam.page import page, thumbnail
+from hornbeam.page import page, printable, thumbnail
 from hornbeam.storage import write_text
 
 _MOST = 24

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hornbeam.data.remote import is_remote
+from hornbeam.page import printable
 from hornbeam.storage import write_bytes, write_json
 
 Severity = Literal["problem", "note"]
@@ -197,11 +198,6 @@ def conclusion(
         f"All are in {where}." if where else "--html F shows all, --fix-list F lists what to do."
     )
     return f"{pictures} pictures, {what}. First: {first.title}. {first.advice} {further}"
-
-
-def printable(text: str) -> str:
-    """Return text that cannot move the cursor or break a line, whatever a file is called."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def write_report(path: Path, root: Path | str, pictures: int, findings: Sequence[Finding]) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import math
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -189,14 +188,8 @@ class Hup:
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
         """Note the signal, which would end the process otherwise."""
-        if _RELOADS is None or threading.current_thread() is not threading.main_thread():
+        with handling({} if _RELOADS is None else {_RELOADS: self.note}, always=_RELOADS):
             yield
-            return
-        before = signal.signal(_RELOADS, self.note)
-        try:
-            yield
-        finally:
-            signal.signal(_RELOADS, before)
 
 
 class SignalledServer(uvicorn.Server):
