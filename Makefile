@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-slow lint docs bench bench-pictures clean
+.PHONY: help demo test test-slow lint docs bench bench-pictures bench-accelerator clean
 
 help:
 	@echo "make demo       train on sample pictures, evaluate, look at labels, export, predict"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make docs       docs/reference.md anew, from the code"
 	@echo "make bench      measure the claims, into benchmarks/RESULTS.md; PICTURES=folder of photographs for all"
+	@echo "make bench-accelerator PICTURES=folder TORCH=python  training from shards beside timm, on a GPU or TPU"
 
 # Pinned versions; `constraints.txt` is the one place for them.
 $(READY): pyproject.toml constraints.txt
@@ -53,7 +54,7 @@ docs: $(READY)
 	$(BIN)/python docs/make_reference.py
 
 # Each script adds its claims to results.jsonl, and claims.py makes the table of them.
-bench bench-pictures: export HORNBEAM_RECORD = $(CURDIR)/benchmarks/results.jsonl
+bench bench-pictures bench-accelerator: export HORNBEAM_RECORD = $(CURDIR)/benchmarks/results.jsonl
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
@@ -73,6 +74,11 @@ ifdef PICTURES
 else
 	@echo "make bench PICTURES=folder measures loading, shards and check as well."
 endif
+	$(BIN)/python benchmarks/claims.py
+
+# TORCH: a Python with timm, and torch for that accelerator.
+bench-accelerator: $(READY)
+	$(BIN)/python benchmarks/accelerator.py --pictures $(PICTURES) $(if $(TORCH),--torch-python $(TORCH))
 	$(BIN)/python benchmarks/claims.py
 
 # Peers that Hornbeam itself does not want: a virtual environment of their own.

@@ -4,6 +4,8 @@ Each way is a process of its own, interleaved in rounds; the batch is in memory,
 Keras: `keras.applications`, Adam, `fit`, float32. Hornbeam: its classifier, optimiser and losses, freed
 memory kept (`backend.keep_freed_memory`), in each precision. timm: channels-last, Adam, bfloat16 by
 autocast, as its own training script does it; `--torch-python` names a Python that has torch and timm.
+Where the processor has no instructions for bfloat16, it would be emulated, many times slower: those ways
+are then left out, but for `--ways`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from claims import record
+from claims import machine, record
 
 BATCH, SIDE, STEPS, CLASSES = 32, 224, 6, 10
 NETWORKS = {
@@ -165,7 +167,7 @@ def main() -> None:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--ways", help=", ".join(WAYS))
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--torch-python", help="a Python with torch and timm")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -173,16 +175,16 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(*json.loads(arguments.measure))))
         return
+    quick = [way for way in WAYS if "bfloat16" not in way or "bf16" in machine()]
     ways = [
-        way for way in arguments.ways.split(",")
+        way for way in (arguments.ways.split(",") if arguments.ways else quick)
         if arguments.torch_python or not way.startswith("timm")
     ]  # fmt: skip
+    timm = next((way for way in WAYS if way.startswith("timm") and way in ways), "")
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     print(f"{arguments.rounds} rounds of {STEPS} steps, {os.cpu_count()} cores; pictures/s\n")
-    print("| network | way | pictures/s (min, max) | x keras |" + " x timm bfloat16 |" * bool(
-        arguments.torch_python
-    ))  # fmt: skip
-    print("|---|---|---:|---:|" + "---:|" * bool(arguments.torch_python))
+    print("| network | way | pictures/s (min, max) | x keras |" + f" x {timm} |" * bool(timm))
+    print("|---|---|---:|---:|" + "---:|" * bool(timm))
     for network in arguments.networks.split(","):
         found: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(arguments.rounds):
@@ -193,14 +195,14 @@ def main() -> None:
                 found[way].append(BATCH / json.loads(done.stdout.splitlines()[-1]))
         for way in ways:
             cells = [f"| {network} | {way} | {_spread(found[way], '.1f')} |"]
-            for peer in ("keras", "timm bfloat16"):
+            for peer in ("keras", timm):
                 if peer in found:
                     ratios = [a / b for a, b in zip(found[way], found[peer], strict=True)]
                     cells.append(f" {_spread(ratios, '.2f')} |")
             print("".join(cells), flush=True)
         ours = [way for way in ways if way in ("float32", "graph_bfloat16")]
         best = max(ours, key=lambda way: statistics.median(found[way]), default=None)
-        for peer, goal in (("keras", GOALS[network]), ("timm bfloat16", 1.0)):
+        for peer, goal in (("keras", GOALS[network]), (timm, 1.0)):
             if best and peer in found:
                 ratios = [a / b for a, b in zip(found[best], found[peer], strict=True)]
                 told = f"{statistics.median(found[best]):.1f} pictures/s"
