@@ -30,7 +30,7 @@ def measure(
 
     from hornbeam.config import TrainOptions
     from hornbeam.data import sources
-    from hornbeam.data.inspection import checks
+    from hornbeam.data.inspection import verifying
     from hornbeam.data.loader import Loader
     from hornbeam.evaluation.predictions import predict
     from hornbeam.evaluation.scoring.scores import score_all
@@ -61,7 +61,7 @@ def measure(
         predict(model, dataset, dataset.tasks, features=True, **asking)
 
     def whole() -> None:
-        verified, _ = checks.verify(dataset, "error", backend.cores())
+        verified, _ = verifying.verify(dataset, "error", backend.cores())
         score_all(predict(model, verified, dataset.tasks, features=True, **asking), (), {})
 
     ways: dict[str, Callable[[], None]] = {

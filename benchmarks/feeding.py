@@ -32,13 +32,13 @@ def measure(way: str, root: Path) -> float:
     from hornbeam.config import TrainOptions
     from hornbeam.data.feed import Feed, feed
     from hornbeam.data.loader import Loader
-    from hornbeam.data.sources import open_folder
+    from hornbeam.data.sources import open_dataset
     from hornbeam.models.classifier import build_classifier
     from hornbeam.models.zoo import ZOO
     from hornbeam.training.fit import compile_classifier
     from hornbeam.training.objective import losses_of, metrics_of
 
-    dataset = open_folder(root)
+    dataset = open_dataset(root)
     loader = Loader(dataset, batch_size=32, image_size=(96, 96), shuffle=True, augment="light")
     model = build_classifier(ZOO["compact"], (96, 96), dataset.tasks)
     losses = losses_of(dataset.tasks, TrainOptions(data="-"), {}, 0)

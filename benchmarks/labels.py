@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from hornbeam import assembly
 from hornbeam.config import LabelsOptions, TrainOptions
 from hornbeam.data.dataset import TRAIN, Dataset
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.data.loader import Loader
 
 STRENGTH = 0.1
@@ -62,7 +62,7 @@ def open_features(pictures: Path, weights: Path) -> tuple[Dataset, NDArray[np.fl
     options, architecture, recipe = assembly.begin(
         TrainOptions(data=str(pictures), weights=str(weights), image_size=(224, 224, 3))
     )
-    dataset, _ = checks.verify(assembly.open_dataset(options, recipe).only(TRAIN), "error", 2)
+    dataset, _ = verifying.verify(assembly.open_dataset(options, recipe).only(TRAIN), "error", 2)
     options = assembly.with_size_and_precision(options, architecture)
     model = assembly.build_model(options, architecture, recipe, dataset, "float32")
     parts = split_at_backbone(model)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.data.tasks import Task
 from hornbeam.evaluation.explanations import Explanations
 from hornbeam.evaluation.labels.labels_file import Suspect
@@ -33,7 +33,7 @@ def hostile_content(root, per_class=4):
         for index in range(per_class):
             pixels = rng.integers(0, 256, (20, 30, 3), np.uint8)
             Image.fromarray(pixels).save(root / name / f"<b onclick='alert(4)'>{index}\u202e.png")
-    dataset = open_folder(root)
+    dataset = open_dataset(root)
     dataset = dataset.with_column("split", ["validation"] * len(dataset))
     task = dataset.tasks[0]
     labels = dataset.labels(task)

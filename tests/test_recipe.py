@@ -130,7 +130,7 @@ def check_examples(recipe, _):
 
 
 def load(root, **options):
-    dataset = sources.open_folder(root)
+    dataset = sources.open_dataset(root)
     return Loader(dataset, batch_size=4, image_size=(32, 32), **options)
 
 

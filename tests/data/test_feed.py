@@ -8,12 +8,12 @@ import pytest
 
 from hornbeam.data.feed import Feed, feed
 from hornbeam.data.loader import Loader
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 
 
 @pytest.fixture(scope="module")
 def loader(shapes):
-    return Loader(open_folder(shapes), batch_size=10, image_size=(24, 24), seed=1, shuffle=True)
+    return Loader(open_dataset(shapes), batch_size=10, image_size=(24, 24), seed=1, shuffle=True)
 
 
 def assert_is_batch(found, loader, step):
@@ -41,7 +41,7 @@ def test_each_iteration_on_tensorflow_begins_anew_with_fixed_shapes(loader):
 
 def test_repeated_validation_counts_each_picture_once(shapes):
     """Keras' own generators fail this: batches repeat and shift from one validation to the next."""
-    dataset = open_folder(shapes)
+    dataset = open_dataset(shapes)
     training = Loader(dataset, batch_size=16, image_size=(24, 24), shuffle=True)
     validation = Loader(dataset, batch_size=20, image_size=(24, 24))
 
@@ -73,7 +73,7 @@ def test_repeated_validation_counts_each_picture_once(shapes):
 
 
 def test_what_the_device_mixes_reaches_it_with_the_pictures(shapes):
-    mixed = Loader(open_folder(shapes), batch_size=10, image_size=(24, 24), seed=1, shuffle=True, augment="strong")  # fmt: skip
+    mixed = Loader(open_dataset(shapes), batch_size=10, image_size=(24, 24), seed=1, shuffle=True, augment="strong")  # fmt: skip
     dataset = feed(mixed, 2)
     spec = dataset.element_spec
     assert spec[0]["image"].shape == (10, 24, 24, 3)

@@ -14,7 +14,7 @@ from hornbeam.data.loader import Loader
 from hornbeam.data.pixels import mixing
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.data.pixels.mixing import Mixing
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.data.splits import with_validation
 from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from hornbeam.errors import ConfigError, DataError
 
 @pytest.fixture(scope="module")
 def dataset(shapes):
-    return with_validation(open_folder(shapes), 0.2, seed=0).only("train")
+    return with_validation(open_dataset(shapes), 0.2, seed=0).only("train")
 
 
 def loader(dataset, **options):

@@ -150,13 +150,13 @@ def test_a_subset_and_a_split_know_of_missing_labels(dataset):
 
 def test_damage_in_another_file_does_not_shift_numbers(dataset, tmp_path):
     """Rows that are left out take their numbers with them."""
-    from hornbeam.data.inspection import checks
+    from hornbeam.data.inspection import verifying
 
     for path in dataset.paths:
         (tmp_path / path).write_bytes((dataset.root / path).read_bytes())
     (tmp_path / "04.png").write_bytes(b"no picture")
     copy = dataclasses.replace(dataset, root=tmp_path)
-    kept, skipped = checks.verify(copy, "skip", threads=1)
+    kept, skipped = verifying.verify(copy, "skip", threads=1)
     assert list(skipped) == ["04.png"]
     np.testing.assert_array_equal(
         kept.feature_values()[:, 0], [0, 10, 20, 30, 50, 60, 70, 80, 90, 100]

@@ -9,14 +9,14 @@ from sklearn.model_selection import cross_val_score
 from hornbeam.data.pixels.images import decode
 from hornbeam.data.pixels.resize import central_box, resize_box
 from hornbeam.data.sample import SHAPES, draw_sample
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     root = tmp_path_factory.mktemp("sample") / "shapes"
     assert draw_sample(root, per_class=60, size=64, seed=0) == 60 * len(SHAPES)
-    return open_folder(root)
+    return open_dataset(root)
 
 
 @pytest.mark.parametrize("what", ["a 4x4 thumbnail", "mean colour"])

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.data.splits import divide, with_validation
 from hornbeam.data.tasks import Task
 from hornbeam.errors import DataError
@@ -132,7 +132,7 @@ def test_training_without_a_split_gets_a_validation_split_of_every_class(folders
     root = folders(
         {f"{c}/{i}.jpg": 1 for c, n in (("cat", 20), ("dog", 5), ("owl", 2)) for i in range(n)}
     )
-    dataset = open_folder(root)
+    dataset = open_dataset(root)
     split = with_validation(dataset, 0.2, seed=0)
     counts = split.counts(split.tasks[0])
     assert set(counts) == {"train", "validation"}
@@ -145,7 +145,7 @@ def test_an_existing_validation_folder_is_left_as_it_is(folders):
     root = folders(
         {f"{part}/{c}/{i}.jpg": 1 for part in ("train", "val") for c in "ab" for i in range(3)}
     )
-    dataset = open_folder(root)
+    dataset = open_dataset(root)
     assert with_validation(dataset, 0.5, seed=0).table.equals(dataset.table)
 
 
@@ -153,7 +153,7 @@ def test_a_test_folder_stays_when_validation_is_taken_from_training(folders):
     root = folders(
         {f"{part}/{c}/{i}.jpg": 1 for part in ("train", "test") for c in "ab" for i in range(9)}
     )
-    split = with_validation(open_folder(root), 0.3, seed=0)
+    split = with_validation(open_dataset(root), 0.3, seed=0)
     assert all(path.startswith("test/") for path in split.only("test").paths)
     assert all(path.startswith("train/") for path in split.only("validation").paths)
     assert split.splits == ("train", "validation", "test")
@@ -162,5 +162,5 @@ def test_a_test_folder_stays_when_validation_is_taken_from_training(folders):
 def test_a_class_of_one_picture_cannot_be_split(folders):
     with pytest.raises(DataError, match="class 'b' with 1 picture; at least 2"):
         with_validation(
-            open_folder(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0
+            open_dataset(folders({"a/1.jpg": 1, "a/2.jpg": 1, "b/1.jpg": 1})), 0.2, seed=0
         )

@@ -10,7 +10,7 @@ import scipy.special
 
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.data.tasks import Task
 from hornbeam.errors import RunError
 from hornbeam.evaluation.predictions import Predictions, predict
@@ -20,7 +20,7 @@ MARKS = Task("marks", ("round", "flat", "red"), multi_label=True)
 
 @pytest.fixture(scope="module")
 def dataset(shapes):
-    folder = open_folder(shapes).take(np.arange(0, 72, 5))
+    folder = open_dataset(shapes).take(np.arange(0, 72, 5))
     lists = pa.array([[], [1], [0, 2]] * 5, pa.list_(pa.int32()))
     return dataclasses.replace(folder.with_column("marks", lists), tasks=(*folder.tasks, MARKS))
 

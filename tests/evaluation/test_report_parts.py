@@ -20,10 +20,12 @@ from hornbeam.evaluation.report.facts import cost, duration, training_seconds
 from hornbeam.evaluation.report.facts import pictures as pictures_section
 from hornbeam.evaluation.report.looks import lit
 from hornbeam.evaluation.report.pictures import MOST, Shots
-from hornbeam.evaluation.report.trust import in_words, trust, trust_of
+from hornbeam.evaluation.report.trust import in_words, trust
 from hornbeam.evaluation.scoring.scores import score
 from hornbeam.evaluation.scoring.units import Units
 from hornbeam.evaluation.trust.abstention import threshold_for_precision
+from hornbeam.evaluation.trust.measuring import measure_trust
+from hornbeam.evaluation.trust.safeguards import Safeguards
 
 
 def predictions_of(labels, probabilities, classes=("a", "b", "c"), split="test"):
@@ -184,7 +186,7 @@ def test_the_cost_is_that_of_the_judging_that_is_shown():
 
 def test_what_is_marked_as_unsure_is_told_as_it_is():
     predictions, task = predictions_of(np.arange(40) % 3, np.full((40, 3), 1 / 3))
-    measured = trust_of(predictions, task)
+    measured = measure_trust(predictions, Safeguards(), fitted_here=False)[task.name]
     claims, units = np.linspace(0.5, 0.99, 40), Units.of(predictions.dataset)
     kept = threshold_for_precision(claims, np.ones(40, bool), 0.8, units)
     missed = threshold_for_precision(claims, np.arange(40) % 2 == 0, 0.99, units)
@@ -207,29 +209,9 @@ def test_claims_are_called_what_they_are(claim, verdict):
     probabilities = np.full((3000, 2), 1 - claim)
     probabilities[:, 0] = claim
     predictions, task = predictions_of(np.where(right, 0, 1), probabilities, ("a", "b"))
-    measured = trust_of(predictions, task)
+    measured = measure_trust(predictions, Safeguards(), fitted_here=False)[task.name]
     assert measured.after is None
     assert verdict in in_words(measured)
-
-
-class Halved:
-    """A scaling of the logits by one half."""
-
-    def apply(self, logits):
-        return logits / 2
-
-
-@pytest.mark.parametrize(("split", "judged"), [("test", True), ("validation", False)])
-def test_calibrated_probabilities_are_not_judged_on_what_they_were_fitted_on(split, judged):
-    predictions, task = predictions_of(
-        np.arange(60) % 3, 0.01 + 0.97 * np.eye(3)[(np.arange(60) + (np.arange(60) % 4 == 0)) % 3], split=split
-    )  # fmt: skip
-    predictions = dataclasses.replace(predictions, scalings={"label": Halved()})
-    measured = trust_of(predictions, task)
-    assert measured.before.claimed == pytest.approx(0.98, abs=0.01)
-    assert (measured.after is not None) == judged
-    if judged:
-        assert measured.after.claimed < 0.9
 
 
 def test_a_training_in_several_sessions_took_the_sum_of_them():

@@ -9,10 +9,12 @@ import pytest
 
 from hornbeam.config import TrainOptions
 from hornbeam.data import sources
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.data.loader import Loader
 from hornbeam.data.pixels.augment import Augmentation
+from hornbeam.training import feature_store
 from hornbeam.training import features as module
+from hornbeam.training.feature_store import Store
 from hornbeam.training.features import FeatureLoader, compute_features
 
 VARIED = Augmentation(area=(0.4, 1.0), flip=0.5)
@@ -21,7 +23,7 @@ VARIED = Augmentation(area=(0.4, 1.0), flip=0.5)
 @pytest.fixture(scope="module")
 def dataset(shapes):
     opened = sources.open_dataset(str(shapes), TrainOptions(data=str(shapes)))
-    return checks.verify(opened, "error", 2)[0]
+    return verifying.verify(opened, "error", 2)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +147,7 @@ def test_pictures_without_digests_are_not_stored(dataset, empty_cache):
 
 
 def test_features_that_were_not_used_for_longest_make_room(dataset, empty_cache, monkeypatch):
-    monkeypatch.setattr(module, "_LIMIT", 3000)  # one fits: 72 pictures of 4 floats and a digest
+    monkeypatch.setattr(feature_store, "_LIMIT", 3000)  # one fits: 72 pictures of 4 floats and a digest
     compute_features(extractor(0), loader(dataset))
     (old,) = (empty_cache / "features").iterdir()
     compute_features(extractor(1), loader(dataset))
@@ -154,7 +156,7 @@ def test_features_that_were_not_used_for_longest_make_room(dataset, empty_cache,
 
 
 def test_features_that_another_process_removes_meanwhile_do_no_harm(empty_cache):
-    store = module.Store("key", (1,))
+    store = Store("key", (1,))
     (empty_cache / "features").mkdir(parents=True)
     (empty_cache / "features" / "gone").symlink_to(empty_cache / "nowhere")  # listed, and not there
     store.add(["a"], np.ones((1, 1), np.float32))
@@ -178,7 +180,7 @@ def test_a_feature_loader_has_the_order_and_targets_of_the_pictures(dataset):
 
 
 def test_the_store_keeps_features_of_any_shape(tmp_path):
-    store = module.Store("key", (2, 3))
+    store = Store("key", (2, 3))
     values = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     store.add(["a", "b"], values)
     found = np.zeros((3, 2, 3), np.float32)

@@ -26,12 +26,13 @@ from hornbeam.data.walking import require_utf8, walk_pictures
 from hornbeam.errors import ConfigError, DataError, did_you_mean, listing
 
 _PATTERN = re.compile(r"[*?\[]")
+_AS_IT_IS = TableOptions()
 _SHARD = re.compile(r"\.tfrecords?(\.gz)?$|-\d{5}-of-\d{5}$")
 
 
 def open_dataset(
-    location: str | None,
-    options: TableOptions,
+    location: str | Path | None,
+    options: TableOptions = _AS_IT_IS,
     tasks: tuple[Task, ...] | None = None,
     *,
     examples: Any = None,
@@ -55,20 +56,16 @@ def open_dataset(
     """
     if features is not None:
         options = options.model_copy(update={"feature_columns": tuple(features)})
+    place = str(location or "")
     if examples is not None:
-        rows = read_examples(examples, location, options.feature_columns)
+        rows = read_examples(examples, place or None, options.feature_columns)
         return to_dataset(rows, options, tasks)
-    if not location:
+    if not place:
         raise ConfigError("DATA is missing: folder of pictures, manifest, or TFRecord files.")
-    dataset = to_dataset(_read(location, options, tell, tasks), options, tasks)
+    dataset = to_dataset(_read(place, options, tell, tasks), options, tasks)
     if features is None and not options.feature_columns:
         return dataset
     return dataset.with_features(options.feature_columns)
-
-
-def open_folder(root: Path | str, tasks: tuple[Task, ...] | None = None) -> Dataset:
-    """Read the table of examples of a place, with no options."""
-    return open_dataset(str(root), TableOptions(), tasks)
 
 
 def open_both(

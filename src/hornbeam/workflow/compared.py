@@ -15,7 +15,7 @@ from hornbeam import backend, console, telling
 from hornbeam.config import CompareOptions
 from hornbeam.data import sources
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import DataError, RunError
 from hornbeam.evaluation.comparison import matching
@@ -95,7 +95,7 @@ def given(
     dataset = sources.open_dataset(data, options, tasks=runs[0].tasks(), features=features)
     dataset = choose_split(dataset, options.split)
     threads = options.threads or backend.cores()
-    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
     telling.tell_skipped(skipped)
     known = _known_pictures(runs, names)
     matched = matching.match(dataset, list(known.values()))

@@ -12,7 +12,7 @@ from hornbeam.config import (
 )
 from hornbeam.data import sources
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.data.remote import is_remote
 from hornbeam.durations import Duration
 from hornbeam.errors import ConfigError
@@ -127,6 +127,6 @@ def _pictures_to_judge(run: Run, options: EvaluateOptions | WatchOptions, split:
     dataset = choose_split(dataset, split)
     if options.verify:
         threads = options.threads or backend.cores()
-        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
     return dataset

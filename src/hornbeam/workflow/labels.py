@@ -15,7 +15,7 @@ from hornbeam import backend, console, telling
 from hornbeam.config import LabelsOptions, TableOptions
 from hornbeam.data import sources
 from hornbeam.data.dataset import Dataset
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.data.remote import is_remote
 from hornbeam.errors import ConfigError
 from hornbeam.options import flag
@@ -50,7 +50,7 @@ def review_labels(options: LabelsOptions) -> list[Found] | Dataset:
     dataset = (
         run.dataset() if run else sources.open_dataset(options.data, options, examples=examples)
     )
-    dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+    dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
     telling.tell_skipped(skipped)
     near = _near_duplicates(dataset, options.near, threads)
     values = features.compute(start, dataset, options.batch_size, threads)

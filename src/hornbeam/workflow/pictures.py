@@ -16,7 +16,7 @@ from hornbeam.config import (
 )
 from hornbeam.data import sample, sources, splits
 from hornbeam.data.dataset import TRAIN, Dataset
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import checks, verifying
 from hornbeam.data.pixels.augment import Augmentation
 from hornbeam.errors import ConfigError
 
@@ -80,7 +80,7 @@ def split(options: SplitOptions) -> Dataset:
     together = []
     if options.near >= 0:
         facts = gather(dataset, threads)
-        dataset, skipped = checks.sift(dataset, facts, options.on_bad)
+        dataset, skipped = verifying.sift(dataset, facts, options.on_bad)
         telling.tell_skipped(skipped)
         seen = facts.rows[facts.good()]
         copies = np.unique(seen["digest"], return_inverse=True)[1]

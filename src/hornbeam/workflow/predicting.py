@@ -30,7 +30,7 @@ def predict_by_run(options: PredictOptions) -> Predictions:
     """Ask the model of a run, by Keras."""
     from hornbeam import telling
     from hornbeam.data import sources
-    from hornbeam.data.inspection import checks
+    from hornbeam.data.inspection import verifying
     from hornbeam.evaluation.answers import answer_lines, write_answers
     from hornbeam.evaluation.trust.safeguards import Safeguards
     from hornbeam.recipe import Recipe
@@ -47,7 +47,7 @@ def predict_by_run(options: PredictOptions) -> Predictions:
     dataset = dataclasses.replace(dataset, max_pixels=options.max_pixels)
     backend.select_backend(options.backend)
     threads = options.threads or backend.cores()
-    dataset, skipped = checks.verify(dataset, options.on_bad or "error", threads)
+    dataset, skipped = verifying.verify(dataset, options.on_bad or "error", threads)
     telling.tell_skipped(skipped)
     safeguards = Safeguards.load(run.path)
     model, recipe = run.load_model(), run.recipe() or Recipe.none()

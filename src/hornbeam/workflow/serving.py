@@ -15,13 +15,9 @@ import uvicorn
 from hornbeam import backend, console
 from hornbeam.config import ServeOptions
 from hornbeam.deployment.server.app import Server
-from hornbeam.deployment.server.connections import (
-    Hup,
-    SignalledServer,
-    bounded,
-    listen,
-    open_socket,
-)
+from hornbeam.deployment.server.connections import bounded
+from hornbeam.deployment.server.sockets import listen, open_socket
+from hornbeam.deployment.server.stopping import Hup, SignalledServer
 from hornbeam.deployment.server.swapping import Served, Shelf, open_bundle, signature
 from hornbeam.errors import HornbeamError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hornbeam import assembly, backend, console, devices, resuming, telling, together
 from hornbeam.config import TrainOptions
 from hornbeam.data.dataset import TRAIN, VALIDATION
-from hornbeam.data.inspection import checks
+from hornbeam.data.inspection import verifying
 from hornbeam.errors import InterruptionError
 from hornbeam.runs import Run, name_of, require_free
 from hornbeam.training.signals import not_killed_by_saves
@@ -61,7 +61,7 @@ def train(options: TrainOptions) -> Run | None:
     # Each picture is read once. This takes longest of all checks, so it comes last.
     skipped: dict[str, str] = {}
     if options.verify:
-        dataset, skipped = checks.verify(dataset, options.on_bad, threads)
+        dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
     together.require_same_pictures(here, dataset)
     if before:

@@ -9,7 +9,7 @@ import pytest
 from hornbeam.data.inspection.check_page import write_check_page
 from hornbeam.data.inspection.checks import find_faults
 from hornbeam.data.inspection.facts import gather
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 
 HOSTILE = "<script>alert(1)</script>"
 QUOTED = "\"'><img src=x onerror=alert(2)>\n.jpg"
@@ -32,7 +32,7 @@ class Elements(HTMLParser):
 @pytest.fixture
 def write(tmp_path):
     def write(root):
-        dataset = open_folder(root)
+        dataset = open_dataset(root)
         facts = gather(dataset, 2)
         findings = find_faults(dataset, facts, near=6, smallest_class=2, threads=2)
         write_check_page(tmp_path / "check.html", dataset, facts, findings)

@@ -17,11 +17,12 @@ from PIL import Image
 from hornbeam.config import TableOptions
 from hornbeam.data.dataset import Dataset
 from hornbeam.data.inspection import memory
-from hornbeam.data.inspection.checks import find_faults, find_oddities, verify
+from hornbeam.data.inspection.checks import find_faults, find_oddities
 from hornbeam.data.inspection.facts import gather
 from hornbeam.data.inspection.findings import KINDS
+from hornbeam.data.inspection.verifying import verify
 from hornbeam.data.pixels.images import decode
-from hornbeam.data.sources import open_dataset, open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.data.tasks import Task
 
 
@@ -43,7 +44,7 @@ def pictures_of(root):
 
 
 def check(root, **options):
-    dataset = open_folder(root)
+    dataset = open_dataset(root)
     options = {"near": 6, "smallest_class": 2, "threads": 2, **options}
     return find_faults(dataset, gather(dataset, 2, cache=False), folder=root, **options)
 
@@ -284,7 +285,7 @@ def decodings(monkeypatch):
 
 
 def test_a_second_look_decodes_only_what_changed(copy, decodings):
-    dataset = open_folder(copy)
+    dataset = open_dataset(copy)
     first = verify(dataset, "error", 2)[0]
     assert len(decodings) == len(dataset)
     decodings.clear()
@@ -304,7 +305,7 @@ def test_what_was_found_is_the_same_when_it_is_remembered(copy):
     plant_broken(copy, pictures_of(copy))
     for file in copy.rglob("*.*"):
         os.utime(file, (1e9, 1e9))
-    dataset = open_folder(copy)
+    dataset = open_dataset(copy)
     first, second = gather(dataset, 2), gather(dataset, 1)
     assert (first.read, second.read) == (len(dataset), 0)
     assert (first.rows == second.rows).all()
@@ -317,13 +318,13 @@ def test_what_was_found_is_the_same_when_it_is_remembered(copy):
 def test_pictures_below_a_name_that_is_no_utf_8_are_remembered_too(copy, tmp_path):
     moved = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     copy.rename(moved)
-    dataset = open_folder(moved)
+    dataset = open_dataset(moved)
     assert gather(dataset, 1).read == len(dataset)
     assert gather(dataset, 1).read == 0
 
 
 def test_a_file_that_was_just_written_is_not_remembered(copy):
-    dataset = open_folder(copy)
+    dataset = open_dataset(copy)
     soon = time.time() + 600  # however long this machine takes
     os.utime(copy / dataset.paths[0], (soon, soon))
     gather(dataset, 1)
@@ -332,7 +333,7 @@ def test_a_file_that_was_just_written_is_not_remembered(copy):
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 nothing", None])
 def test_a_damaged_or_older_memory_is_made_again(copy, damage, monkeypatch):
-    dataset = open_folder(copy)
+    dataset = open_dataset(copy)
     gather(dataset, 1)
     file = max(memory.cache_directory().glob("facts/*"), key=lambda f: f.stat().st_mtime_ns)
     if damage is None:
@@ -344,7 +345,7 @@ def test_a_damaged_or_older_memory_is_made_again(copy, damage, monkeypatch):
 
 
 def _gather(root):
-    return gather(open_folder(root), 1).read
+    return gather(open_dataset(root), 1).read
 
 
 def test_processes_at_once_do_each_other_no_harm(copy):

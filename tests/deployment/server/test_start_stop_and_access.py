@@ -18,8 +18,8 @@ import pytest
 from onnx_bundle import make_bundle, picture
 from running import HELD, multipart, wait_until
 
-from hornbeam.deployment.server.connections import listen, open_socket
 from hornbeam.deployment.server.guards import Guard
+from hornbeam.deployment.server.sockets import listen, open_socket
 from hornbeam.errors import HornbeamError
 
 RED = (210, 40, 30)

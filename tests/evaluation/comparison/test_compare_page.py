@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.evaluation.comparison.compare import compare_all
 from hornbeam.evaluation.comparison.compare_page import write_compare_page
 from hornbeam.evaluation.comparison.compare_words import conclusion
@@ -39,7 +39,7 @@ def made(tmp_path):
         for index in range(10):
             pixels = rng.integers(0, 256, (20, 30, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "p" / name / f"<b>{index}.png")
-    dataset = open_folder(tmp_path / "p").with_column("split", ["test"] * 20)
+    dataset = open_dataset(tmp_path / "p").with_column("split", ["test"] * 20)
     task = dataset.tasks[0]
     labels = dataset.labels(task)
     models = []

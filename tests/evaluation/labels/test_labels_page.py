@@ -63,7 +63,7 @@ def test_what_is_clicked_comes_out_as_a_list_that_can_be_applied(listed, browser
     browser.click(".card[data-row='1'] input", 1)  # keep
     browser.click(".card[data-row='2'] input", 2)  # delete
     browser.run(
-        "(() => { const s = document.querySelector(\".card[data-row='3'] select\");"
+        "(() => { const s = document.querySelector(\".card[data-row='3'] select\"); s.focus();"
         f"s.value = {HOSTILE!r}; s.dispatchEvent(new Event('change', {{bubbles: true}})); }})()"
     )
     assert browser.run("document.getElementById('said').textContent") == "4 of 4 decided"
@@ -100,12 +100,25 @@ def test_a_second_choice_replaces_the_first(listed, browser):
     browser.click(".card[data-row='0'] input", 0)
     browser.click(".card[data-row='0'] input", 2)
     browser.run(
-        "(() => { const s = document.querySelector(\".card[data-row='1'] select\");"
+        "(() => { const s = document.querySelector(\".card[data-row='1'] select\"); s.focus();"
         "s.value = '=cow'; s.dispatchEvent(new Event('change', {bubbles: true})); })()"
     )
     rows = list(csv.DictReader(io.StringIO(browser.run("contents()").removeprefix("\ufeff"))))
     # A class that a spreadsheet would run is quoted, as in the file.
     assert [row["new_label"] for row in rows] == ["DELETE", "'=cow", "", ""]
+
+
+def test_another_class_is_offered_when_somebody_looks_for_one(listed, browser):
+    page, _, _ = listed
+    assert page.read_text().count("<option") == 4  # "another …", once a card
+    browser.open(page)
+    offered = (
+        "[...document.querySelector(\".card[data-row='{}'] select\").options].map(o => o.value)"
+    )
+    assert browser.run(offered.format(1)) == [""]
+    browser.run("document.querySelector(\".card[data-row='1'] select\").focus()")
+    assert browser.run(offered.format(1)) == ["", "=cow"]
+    assert browser.run(offered.format(0)) == [""]
 
 
 def test_a_page_without_suspects_says_so_and_has_no_script(tmp_path):

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hornbeam.config import TrainOptions
 from hornbeam.data.loader import Loader
-from hornbeam.data.sources import open_folder
+from hornbeam.data.sources import open_dataset
 from hornbeam.errors import ConfigError
 from hornbeam.recipe import Recipe
 from hornbeam.training.callbacks import Clock
@@ -49,7 +49,7 @@ def names(callbacks):
 
 
 def test_the_options_say_who_follows(tmp_path, shapes):
-    loader = Loader(open_folder(shapes), batch_size=4, image_size=(32, 32))
+    loader = Loader(open_dataset(shapes), batch_size=4, image_size=(32, 32))
     clock = Clock(10, 4)
     asked = TrainOptions(data="x", mlflow=str(tmp_path / "mlflow"))
     assert names(following(asked, loader, Recipe.none())(tmp_path, clock)) == ["TensorBoard", "MLflow"]  # fmt: skip

@@ -81,7 +81,7 @@ def test_histograms_are_those_of_the_weights(tmp_path):
 
 
 def test_pictures_show_labels_and_answers(tmp_path, shapes):
-    dataset = sources.open_folder(shapes)
+    dataset = sources.open_dataset(shapes)
     loader = Loader(dataset, batch_size=16, image_size=(32, 32))
     model = build_classifier(ZOO["compact"], (32, 32), dataset.tasks)
     clock, callback = following(tmp_path, model, pictures=SamplePictures(loader, 6))
@@ -104,7 +104,7 @@ def test_pictures_show_labels_and_answers(tmp_path, shapes):
 
 
 def test_a_right_answer_is_green_and_a_wrong_one_red(shapes):
-    dataset = sources.open_folder(shapes)
+    dataset = sources.open_dataset(shapes)
     loader = Loader(dataset, batch_size=8, image_size=(96, 96))
     drawn = SamplePictures(loader, 1).draw(AlwaysFirst(6))["label"]
     assert colour_of_answer(drawn) == "green"  # row 0 is of class 0

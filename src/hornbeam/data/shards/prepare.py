@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,18 +30,18 @@ from hornbeam import backend, console, storage
 from hornbeam.config import PrepareOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import Dataset, Files
+from hornbeam.data.shards.claim import (
+    PARTS,
+    claim,
+    full_disk_explained,
+    locked,
+    release,
+)
 from hornbeam.data.shards.records import OVERHEAD
-from hornbeam.data.shards.shard import Encoding, Entry, Job, disk_sentence
+from hornbeam.data.shards.shard import Encoding, Entry, Job
 from hornbeam.data.shards.shard_writers import write_all
 from hornbeam.data.shards.tfrecord import DESCRIPTION, FORMAT, INDEX, Shards, open_prepared
-from hornbeam.errors import ConfigError, DataError
-from hornbeam.options import flag
-
-SETTINGS = "prepare.json"
-"""What the pictures are prepared from, and how."""
-
-_PARTS = "index"
-"""Folder of the index of each shard. Not beside the shards, where `train-*` would match it."""
+from hornbeam.errors import DataError
 
 _EXAMPLES_PER_SHARD = 1024
 _WITHOUT_SPLIT = "all"
@@ -107,15 +105,15 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
     sizes = _sizes(dataset)
     settings = _settings(options) | {"source": _fingerprint(dataset, sizes)}
     shards = _plan(dataset, options)
-    _claim(out, settings)
+    claim(out, settings)
     if _is_whole(out, shards):
         description = json.loads((out / DESCRIPTION).read_bytes())
         return Prepared(description["examples"], len(shards), 0, 0, description["skipped"])
 
     part, parts = options.part_of
-    with _locked(out, options):
+    with locked(out, part, parts):
         (out / DESCRIPTION).unlink(missing_ok=True)  # a shard was damaged since
-        (out / _PARTS).mkdir(exist_ok=True)
+        (out / PARTS).mkdir(exist_ok=True)
         mine = [shard for number, shard in enumerate(shards) if number % parts == part]
         _sweep(out, mine)
         todo = [shard for shard in mine if _entries(out, shard) is None]
@@ -123,14 +121,14 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
             _write(dataset, out, todo, sizes, options)
         except DataError:
             if options.part is None:
-                _release(out)
+                release(out)
             raise
         finally:
             _sweep(out, mine)  # what killed processes left
         missing = sum(_entries(out, shard) is None for shard in shards)
         if missing:
             return Prepared(0, len(shards), len(todo), missing, {})
-        with _full_disk_explained(out):
+        with full_disk_explained(out):
             examples, skipped = _conclude(dataset, out, shards, settings)
     return Prepared(examples, len(shards), len(todo), 0, skipped)
 
@@ -197,51 +195,6 @@ def _fingerprint(dataset: Dataset, sizes: NDArray[np.int64]) -> str:
     return content.hexdigest()
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Note the settings in the directory, or compare them with those noted there."""
-    path = out / SETTINGS
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file; give a directory for the shards.")
-    if not path.exists():
-        if out.is_dir() and any(not entry.name.startswith(".part-") for entry in out.iterdir()):
-            raise ConfigError(
-                f"{out} is not empty, and not a directory of `hornbeam prepare`; give another one."
-            )
-        with _full_disk_explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            storage.write_json(path, settings)
-        return
-    try:
-        before = dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        raise ConfigError(f"{path} cannot be read; remove {out} and prepare it again.") from None
-    differing = [_difference(name, before, settings) for name in settings
-                 if before.get(name) != settings[name]]  # fmt: skip
-    if differing:
-        raise ConfigError(
-            f"{out} was prepared in another way: {'; '.join(differing)}. Give the same options and "
-            "pictures, or another directory."
-        )
-
-
-def _release(out: Path) -> None:
-    """Forget the settings of a directory with nothing else: mended pictures may then be put there."""
-    # What is hidden is the lock, and what `_sweep` removes.
-    kept = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-    if kept == {SETTINGS, _PARTS} and not any((out / _PARTS).iterdir()):
-        (out / SETTINGS).unlink()
-        (out / _PARTS).rmdir()
-
-
-def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
-    if name == "source":
-        return "from other pictures, labels or splits"
-    if name == "version":
-        return "by another version of Hornbeam"
-    then, new = (json.dumps(v[name]) if v.get(name) is not None else "none" for v in (before, now))
-    return f"{flag(name)} was {then} and is {new}"
-
-
 def _is_whole(out: Path, shards: list[_Shard]) -> bool:
     """Whether all is written; the size of each shard is looked at, its content not."""
     if not (out / DESCRIPTION).exists():
@@ -287,7 +240,7 @@ def _write(
     with console.progress("writing shards", count) as advance:
 
         def finished(job: Job, entries: list[Entry]) -> None:
-            with _full_disk_explained(out):
+            with full_disk_explained(out):
                 columns = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
                 storage.write_table(_index(out, job.path.name), pa.table(columns))
 
@@ -347,7 +300,7 @@ def _conclude(
 
 
 def _index(out: Path, name: str) -> Path:
-    return out / _PARTS / f"{Path(name).stem}.parquet"
+    return out / PARTS / f"{Path(name).stem}.parquet"
 
 
 def _size(path: Path) -> int:
@@ -360,35 +313,7 @@ def _size(path: Path) -> int:
 def _sweep(out: Path, shards: list[_Shard]) -> None:
     """Remove what killed processes left of these shards under temporary names."""
     names = {shard.name for shard in shards} | {_index(out, shard.name).name for shard in shards}
-    for folder in (out, out / _PARTS):
+    for folder in (out, out / PARTS):
         for path in folder.glob(".part-*"):
             if path.name.split("-", 2)[-1] in names:  # `.part-RANDOM-NAME`, see storage.py
                 path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(out: Path, options: PrepareOptions) -> Iterator[None]:
-    """Keep a second process with the same part out; the system unlocks when this one dies."""
-    part, parts = options.part_of
-    path = out / f".lock-{part + 1}-of-{parts}"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"Another `hornbeam prepare` is writing to {out} now; wait for its end."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _full_disk_explained(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(disk_sentence(out, error)) from None

@@ -34,6 +34,7 @@ from hornbeam.evaluation.comparison.compare_words import (
 )
 from hornbeam.evaluation.comparison.differences import LOWER_IS_BETTER, Difference
 from hornbeam.evaluation.predictions import Predictions
+from hornbeam.evaluation.scoring.meanings import meaning_of
 from hornbeam.page import page, shown, thumbnail
 from hornbeam.storage import write_text
 
@@ -64,17 +65,6 @@ td.words { min-width: 11rem; }
   .wide, td.words { display: none; } }
 h3 { margin: 1.6rem 0 .4rem; } ul.found { padding-left: 1.2rem; }
 """
-
-_MEANINGS = {
-    "accuracy": "share of pictures that were named right",
-    "macro_precision": "right answers among those of a class; mean over the classes",
-    "macro_recall": "share of each class's pictures that were named right; mean over the classes",
-    "macro_f1": "harmonic mean of recall and precision; mean over the classes",
-    "cross_entropy": "mean negative log probability of the true class; less is better",
-    "auc": "chance that a picture of a class gets more of its probability than another picture",
-    "average_precision": "mean precision, as the pictures of a class are found one by one",
-    "brier_score": "mean squared distance of the probabilities from the truth; less is better",
-}
 
 
 def write_compare_page(
@@ -159,7 +149,7 @@ def _measures(comparison: Comparison) -> str:
     rows = "".join(
         f"<tr><td>{name}<td>{first}<td>{second}<td class='{tinted[name]}'>{value}"
         f"<td class=soft>{between}<td>{_reach(difference, widest)}"
-        f"<td class=words>{_MEANINGS.get(name, '')}"
+        f"<td class=words>{meaning_of(name)}"
         for name, difference in measures.items()
         for first, second, value, between in [difference_in_words(difference)]
     )

@@ -16,7 +16,7 @@ from hornbeam.data.dataset import Dataset
 from hornbeam.errors import HornbeamError
 from hornbeam.evaluation.labels.labels_file import COLUMNS, Suspect, cells_of
 from hornbeam.evaluation.labels.suspects import Found
-from hornbeam.page import jpeg_address, json_block, page, shown
+from hornbeam.page import jpeg_address, json_block, page, printable, shown
 from hornbeam.storage import write_text
 
 _MOST = 400
@@ -75,6 +75,15 @@ let address = '';
 function tell() {
   said.textContent = entered.size + ' of ' + table.rows.length + ' decided';
 }
+// Classes once for all cards: where there are a thousand, a page that repeated them had 16 MB.
+function fill(event) {
+  const select = event.target;
+  if (select.tagName !== 'SELECT' || select.length > 1) return;
+  for (const [name, text] of table.classes[Number(select.dataset.task)])
+    if (name !== select.dataset.given && name !== select.dataset.suggested)
+      select.add(new Option(text, name));
+}
+for (const kind of ['focusin', 'pointerdown']) document.addEventListener(kind, fill);
 document.addEventListener('change', event => {
   const card = event.target.closest('[data-row]');
   if (!card) return;
@@ -121,11 +130,11 @@ def write_labels_page(
         key=lambda each: -each[0].score,
     )  # fmt: skip
     places = {id(suspect): place for place, (suspect, _, _) in enumerate(listed)}
-    for of_task in found:
+    for number, of_task in enumerate(found):
         heading = f"<h2>{shown(of_task.task.name)}</h2>" if several else ""
         said = " ".join(of_task.sentences(several=False))
         body.append(f"{heading}<p><strong>{shown(said)}</strong></p>")
-        body.append(_cards(dataset, of_task, places))
+        body.append(_cards(dataset, of_task, number, places))
         body.append(_pairs(of_task))
         body.append(_typical(dataset, of_task))
     if listed:
@@ -136,7 +145,11 @@ def write_labels_page(
             "pictures stay as they are.</p>"
         )
         rows = [cells_of(suspect) for suspect, _, _ in listed]
-        body.append(json_block("table", {"columns": COLUMNS, "rows": rows}))
+        classes = [
+            [] if one.task.multi_label else [[c, printable(c)] for c in one.task.classes]
+            for one in found
+        ]
+        body.append(json_block("table", {"columns": COLUMNS, "rows": rows, "classes": classes}))
     write_text(path, page(f"Labels of {name}", "".join(body), _STYLE, _SCRIPT if listed else ""))
 
 
@@ -155,12 +168,12 @@ def _pairs(found: Found) -> str:
     )
 
 
-def _cards(dataset: Dataset, found: Found, places: dict[int, int]) -> str:
+def _cards(dataset: Dataset, found: Found, number: int, places: dict[int, int]) -> str:
     if not found.suspects:
         return "<p>No label is suspicious enough to be listed.</p>" if found.judged else ""
     several = len(dataset.splits) > 1
     cards = "".join(
-        _card(dataset, found, suspect, row, places[id(suspect)], several)
+        _card(dataset, found, number, suspect, row, places[id(suspect)], several)
         for suspect, row in list(zip(found.suspects, found.rows, strict=True))[:_MOST]
     )
     more = len(found.suspects) - _MOST
@@ -169,7 +182,13 @@ def _cards(dataset: Dataset, found: Found, places: dict[int, int]) -> str:
 
 
 def _card(
-    dataset: Dataset, found: Found, suspect: Suspect, row: int, place: int, several: bool
+    dataset: Dataset,
+    found: Found,
+    number: int,
+    suspect: Suspect,
+    row: int,
+    place: int,
+    several: bool,
 ) -> str:
     split = f", {shown(suspect.split)}" if several and suspect.split else ""
     given = shown(suspect.given) or "no label"
@@ -182,14 +201,10 @@ def _card(
     name = f"c{place}"
     others = ""
     if not found.task.multi_label:
-        options = "".join(
-            f'<option value="{escape(c)}">{shown(c)}</option>'
-            for c in found.task.classes
-            if c not in (suspect.given, suggested)
-        )
         others = (
-            f'<label class="wide"><select aria-label="another class"><option value="">another …'
-            f"</option>{options}</select></label>"
+            f'<label class="wide"><select aria-label="another class" data-task="{number}" '
+            f'data-given="{escape(suspect.given)}" data-suggested="{escape(suggested)}">'
+            '<option value="">another …</option></select></label>'
         )
     return (
         f'<div class="card" data-row="{place}">{_image(dataset, row)}'

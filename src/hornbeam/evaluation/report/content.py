@@ -33,7 +33,7 @@ class ReportContent:
         counts: of the pictures that the training began with, as in `dataset.json`.
         sizes: how many pictures each split of those has, labelled or not.
         skipped: what was wrong with pictures that were left out, by path.
-        trust: by task, whether its probabilities mean what they say; what is missing is measured here.
+        trust: by task, whether its probabilities mean what they say.
         suspects: labels that are probably wrong, the most suspicious first; `None` if nobody has
             looked for them.
         unread: why the list of suspects that is there cannot be read; empty if it can.

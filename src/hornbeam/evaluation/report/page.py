@@ -24,7 +24,6 @@ from hornbeam.evaluation.report.content import ReportContent
 from hornbeam.evaluation.report.curves import curves
 from hornbeam.evaluation.report.pictures import MOST, Shots
 from hornbeam.evaluation.report.trust import trust as trust_section
-from hornbeam.evaluation.report.trust import trust_of
 from hornbeam.evaluation.scoring.scores import Scores
 from hornbeam.evaluation.trust.measuring import Trust
 from hornbeam.page import json_block, page, printable, shown
@@ -106,7 +105,7 @@ def _choose(content: ReportContent, scores: Scores, shots: Shots, tasks: int) ->
     for row in (*mistakes, *uncertain):
         shots.want(content.predictions.dataset.paths[row])
     cells = None if scores.confusion is None else find_cells(answers, Names().free // tasks)
-    trust = content.trust.get(scores.task.name) or trust_of(content.predictions, scores.task)
+    trust = content.trust.get(scores.task.name)
     return _Chosen(scores, answers, cells, mistakes, uncertain, trust)
 
 

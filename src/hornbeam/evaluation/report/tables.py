@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from hornbeam.evaluation.scoring.meanings import meaning_of
 from hornbeam.evaluation.scoring.scores import ClassScores, Scores
 from hornbeam.evaluation.scoring.shares import Estimate, ends_in_words, number
 from hornbeam.page import shown
@@ -14,18 +15,6 @@ _MANY = 100
 _FILTERED = 15
 """Classes from which there is a field to look for one."""
 
-_MEANINGS = {
-    "top": "the class is among that many most probable ones",
-    "precision": "right answers among those of a class",
-    "recall": "a class's pictures that were named right",
-    "f1": "harmonic mean of those two",
-    "auc": "chance that a picture of a class gets more of its probability than another picture",
-    "average_precision": "mean precision, as the pictures of a class are found one by one",
-    "sensitivity_at_specificity": "recall, by the threshold that leaves out that share of the others",
-    "cross_entropy": "mean surprise at the true class, in nats; 0 is best",
-    "brier_score": "mean squared distance of the probabilities from the truth; 0 is best",
-}
-
 
 def measures(scores: Scores) -> str:
     """Return the numbers over all classes."""
@@ -35,7 +24,7 @@ def measures(scores: Scores) -> str:
         rows += (
             f"<tr><td>{named(name)}<td>{number(estimate.value)}<td class=soft>"
             f"{ends_in_words(estimate)}"
-            f"<td>{_bar(estimate)}<td class=words>{_meaning(name)}"
+            f"<td>{_bar(estimate)}<td class=words>{meaning_of(name)}"
         )
     return (
         "<p class=soft>Means over the classes that have pictures, each of which counts alike, with 95 % "
@@ -99,11 +88,6 @@ def _cell(value: Estimate | float, percent: bool, bar: bool) -> str:
     ends = f"{100 * low:.0f}–{100 * high:.0f}" if percent else f"{low:.2f}–{high:.2f}"
     drawn = _bar(value) if bar and not isinstance(value, float) else ""
     return f"<td>{written} <small>{ends}</small>{drawn}"
-
-
-def _meaning(name: str) -> str:
-    kind = name.split("=")[0].removeprefix("macro_")
-    return _MEANINGS.get("top" if kind.startswith("top_") else kind, "")
 
 
 def _bar(estimate: Estimate) -> str:

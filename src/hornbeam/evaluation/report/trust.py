@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from hornbeam.data.dataset import VALIDATION
-from hornbeam.data.tasks import Task
-from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.report.drawings import Axis, Line, draw
 from hornbeam.evaluation.scoring.shares import with_interval
-from hornbeam.evaluation.scoring.units import Units
 from hornbeam.evaluation.trust.abstention import Threshold
 from hornbeam.evaluation.trust.measuring import Trust
 from hornbeam.evaluation.trust.reliability import (
     CoverageCurve,
     Reliability,
-    reliability_of_answers,
-    reliability_of_marks,
 )
 from hornbeam.page import shown
 
@@ -29,29 +22,6 @@ _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 _CLEAR = 0.02
 """Distance of claims and truth below which it is not worth a warning."""
-
-
-def trust_of(predictions: Predictions, task: Task) -> Trust | None:
-    """Measure how far claims and truth are apart, where nobody has done that before.
-
-    Calibrated probabilities are not judged on validation pictures, which they were fitted on.
-
-    Returns:
-        `None` if no picture has a label.
-    """
-    labels = predictions.dataset.labels(task)
-    rows = np.arange(len(labels)) if task.multi_label else np.flatnonzero(labels >= 0)
-    if not len(rows):
-        return None
-    some = predictions if len(rows) == len(labels) else predictions.take(rows)
-    units = Units.of(some.dataset)
-    measure = reliability_of_marks if task.multi_label else reliability_of_answers
-    raw = dataclasses.replace(some, scalings={})
-    before = measure(raw.probabilities(task), labels[rows], units)
-    fitted_here = VALIDATION in predictions.dataset.splits
-    if task.name not in predictions.scalings or fitted_here:
-        return Trust(before)
-    return Trust(before, measure(some.probabilities(task), labels[rows], units))
 
 
 def trust(given: Trust) -> str:
