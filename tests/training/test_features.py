@@ -147,7 +147,8 @@ def test_pictures_without_digests_are_not_stored(dataset, empty_cache):
 
 
 def test_features_that_were_not_used_for_longest_make_room(dataset, empty_cache, monkeypatch):
-    monkeypatch.setattr(feature_store, "_LIMIT", 3000)  # one fits: 72 pictures of 4 floats and a digest
+    # One fits: 72 pictures of 4 floats and a digest.
+    monkeypatch.setattr(feature_store, "_LIMIT", 3000)
     compute_features(extractor(0), loader(dataset))
     (old,) = (empty_cache / "features").iterdir()
     compute_features(extractor(1), loader(dataset))
