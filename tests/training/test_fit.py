@@ -92,6 +92,20 @@ def test_the_live_line_goes_back_with_the_training():
     assert sum(moved) == 3
 
 
+def test_going_back_gives_no_time_back():
+    clock = Clock(None, 4, seconds=100.0)
+    saved = clock.get_state()
+    clock.count_as_spent(60.0)
+    spent = clock.seconds
+    clock.set_state(saved)
+    assert clock.share < 0.5  # what a resumed training is to have had
+    clock.count_as_spent(spent)
+    assert clock.step == 0
+    assert 0.6 <= clock.share < 1
+    clock.count_as_spent(100.0)
+    assert clock.over
+
+
 def test_something_that_comes_again_comes_at_multiples_or_after_a_time():
     assert [s for s in range(1, 13) if Every(4).due(s, 1e9)] == [4, 8, 12]
     every = Every(None, 10.0)

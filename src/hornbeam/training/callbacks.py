@@ -136,6 +136,11 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         self._factors = dict(state["factors"])
         self._started, self._agreed = 0.0, self._spent
 
+    def count_as_spent(self, seconds: float) -> None:
+        """Let so many seconds be used up, whatever a checkpoint says: going back gives none back."""
+        self._spent = self._agreed = seconds
+        self._begun = time.perf_counter()
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the watch."""
         self._started, self._first_step = time.perf_counter(), self.step

@@ -343,7 +343,9 @@ class _Session:
             )  # fmt: skip
             raise TrainingError(f"{what} Stopped{tried}. {advice}")
         factor = self._clock.factor("no number") * self._options.nan_factor
+        spent = self._clock.seconds
         assert self._go_on()  # `begin` saved
+        self._clock.count_as_spent(spent)
         self._clock.set_factor("no number", factor)
         console.warn(
             f"{what} Going back to step {self._clock.step}, with {factor:g} times the learning rate."
