@@ -183,6 +183,7 @@ def compare(options: argparse.Namespace) -> None:
     rows: dict[str, list[tuple[float, float, float, float, float, float]]] = {w: [] for w in ways}
     own: list[tuple[float, float]] = []
     errors = 0
+    side = json.loads(Path(options.bundle, "bundle.json").read_bytes())["image_size"][0]
     for _ in range(options.rounds):
         own.append(alone(options.bundle, options.format, files, options.seconds))
         server = Server(options.bundle, options.format)
@@ -215,14 +216,8 @@ def compare(options: argparse.Namespace) -> None:
         told = f"{statistics.median(parts[0]):.0f} pictures/s"
         for kind, ratios in (("by the clock", parts[1]), ("by processor time", parts[2])):
             peer = f"the Predictor alone, {kind}"
-            record(
-                __file__,
-                f"serving {Path(options.bundle).name}, {name}",
-                peer,
-                ratios,
-                goal=0.9,
-                measured=told,
-            )
+            claim = f"serving {options.network} at {side} px, {name}"
+            record(__file__, claim, peer, ratios, goal=0.9, measured=told)
     print(f"\nThe Predictor alone takes {_spread([c for _, c in own], 2)} CPU ms a picture.")
 
 
@@ -260,6 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--pictures", required=True)
+    parser.add_argument("--network", default="MobileNetV2", help="what the table calls it")
     parser.add_argument("--format", default="litert")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)

@@ -52,7 +52,7 @@ def main() -> None:
         place = Path(scratch)
         sets = {"synthesised, 500x375": _synthesise(place / "pictures", options.count)}
         if options.pictures:
-            sets = {options.pictures.name: options.pictures} | sets
+            sets = {"photographs": options.pictures} | sets
         for name, root in sets.items():
             _writing(name, root, place, options.rounds)
             _reading(name, root, place, options.rounds)

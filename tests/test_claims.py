@@ -39,6 +39,14 @@ def test_all_that_is_quoted_was_measured(claims):
     assert set(claims["QUOTED"]) <= known
 
 
+def test_of_several_machines_the_readme_quotes_the_least_ratio(claims):
+    script, claim, peer = claims["QUOTED"][0]
+    lines = [line(script=script, claim=claim, peer=peer, machine=m, ratio=r)
+             for m, r in (("A", 3.0), ("B", 2.25), ("C", 5.0))]  # fmt: skip
+    rows = claims["quotation"](lines).splitlines()[3:-1]
+    assert rows == [f"| {claim} | {peer} | 2.25 | 1.4 to 1.6 (3) |"]
+
+
 def test_a_claim_is_noted_where_it_is_asked_for_and_nowhere_else(tmp_path):
     code = "from claims import record; record('x/loading.py', 'c', 'p', [2, 1.23456, 3], goal=2)"
     file = tmp_path / "found.jsonl"
