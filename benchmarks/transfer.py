@@ -132,7 +132,10 @@ def hornbeam(pictures: Path, weights: Path, finetune: bool) -> dict[str, Any]:
         subprocess.run(command, check=True, capture_output=True, env=environment)
         import pyarrow.parquet as pq
 
-        correct = pq.read_table(run / "predictions.parquet")["label_correct"].to_pylist()
+        # The file keeps what was said of the validation pictures too.
+        asked = [("split", "==", "test")]
+        table = pq.read_table(run / "predictions.parquet", filters=asked)
+        correct = table["label_correct"].to_pylist()
         rows = list(csv.DictReader((run / "metrics.csv").open()))
         assert len(rows) == len(curve)
         return {"curve": curve, "test": sum(correct) / len(correct), "end": end}
