@@ -209,7 +209,8 @@ def main() -> None:
 def tell(network: str, side: int, ours: list[Any], theirs: list[Any]) -> None:
     """Print what was found of one network, and note the claims."""
     print(f"## {network}, {ours[0]['device']}, {ours[0]['precision']}\n")
-    print("| pictures/s | ours | timm | ours faster |\n|---|---:|---:|---:|")
+    print("| pictures/s | ours |" + " timm | ours faster |" * bool(theirs))
+    print("|---|---:|" + "---:|---:|" * bool(theirs))
     for part in PARTS:
         own = [found[part] for found in ours]
         cells = [f"| {part} | {_spread(own, '.0f')} |"]

@@ -1,6 +1,7 @@
 """What the benchmarks found is one table, and the README quotes only that."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -89,3 +90,19 @@ def test_each_script_that_bench_runs_notes_its_claims():
     assert run == {path.stem for path in BENCHMARKS.glob("*.py")} - no_measurement
     for name in run:
         assert "record(" in (BENCHMARKS / f"{name}.py").read_text(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_bench_for_accelerators_comes_to_its_end_on_a_processor(backend, shapes, tmp_path):
+    found = tmp_path / "found.jsonl"
+    words = ["--pictures", shapes, "--networks", "mobilenet_v2", "--side", 32, "--batch-size", 8,
+             "--steps", 6, "--rounds", 1, "--backend", backend]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "accelerator.py", *map(str, words)], capture_output=True,
+        text=True, env={**os.environ, "HORNBEAM_RECORD": str(found)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| training \| \d+ \(\d+, \d+\) \|$", done.stdout, re.MULTILINE)
+    (noted,) = map(json.loads, found.read_text().splitlines())
+    assert 0 < noted["ratio"] < 2
