@@ -38,9 +38,10 @@ demo: $(READY)
 	@echo "Open the report: $(CURDIR)/demo/run/report.html"
 	@echo "Try the model in a browser: $(BIN)/hornbeam serve demo/shapes-model"
 
-# One worker a core: most tests start the real command in a process of its own.
+# One worker a core: most tests start the real command in a process of its own. Who is done takes tests
+# from who is not: else the last files, which are the longest, run on one core alone.
 test: $(READY)
-	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

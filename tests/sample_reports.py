@@ -11,6 +11,8 @@ from hornbeam.evaluation.labels.labels_file import Suspect
 from hornbeam.evaluation.predictions import Predictions
 from hornbeam.evaluation.report import ReportContent
 from hornbeam.evaluation.scoring.scores import score
+from hornbeam.evaluation.trust.measuring import measure_trust
+from hornbeam.evaluation.trust.safeguards import Safeguards
 
 HOSTILE = (
     "<script>alert(1)<",  # a folder's name cannot have a slash
@@ -53,6 +55,7 @@ def hostile_content(root, per_class=4):
         events=[{"time": 1.0, "event": "start"}, {"time": 61.0, "event": "end"}],
         counts={task.name: {"train": dict.fromkeys(HOSTILE, 9), "<b>": dict.fromkeys(HOSTILE, 1)}},
         skipped={"<b>.jpg": "<b>"},
+        trust=measure_trust(predictions, Safeguards(), fitted_here=False),
         suspects=[Suspect(path, "<b>", task.name, HOSTILE[0], HOSTILE[1], 0.01, 0.9, 0.95)],
         explanations=Explanations(
             (path, NAMELESS), (task.name,) * 2, HOSTILE[:2],

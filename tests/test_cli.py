@@ -207,7 +207,9 @@ def test_a_broken_recipe_is_named_with_its_line(hornbeam, shapes, tmp_path, text
 
 
 @pytest.mark.parametrize(
-    "proxy", [{}, {"https_proxy": "http://127.0.0.1:9"}], ids=["direct", "proxy"]
+    "proxy",
+    [pytest.param({}, marks=pytest.mark.slow), {"https_proxy": "http://127.0.0.1:9"}],
+    ids=["direct", "proxy"],
 )
 def test_imagenet_weights_out_of_reach_are_said_so_within_seconds(
     hornbeam, shapes, tmp_path, proxy

@@ -312,6 +312,7 @@ def test_a_recipe_with_its_own_examples_goes_the_whole_way_in_processes(hornbeam
     assert json.loads((tmp_path / "out" / "bundle.json").read_text())["preprocess"] == "recipe.py"
 
 
+@pytest.mark.slow
 def test_a_recipe_names_files_below_data_and_its_faults_are_sentences(shapes, tmp_path):
     recipe, run = tmp_path / "mine.py", tmp_path / "run"
     source = (

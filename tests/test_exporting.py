@@ -460,6 +460,7 @@ def test_a_test_split_judges_where_there_is_one(quick, hornbeam_here, trained):
     assert not Path("nowhere").exists()
 
 
+@pytest.mark.slow
 def test_a_preprocess_that_depends_on_chance_is_refused(hornbeam, shapes, tmp_path):
     recipe, run = tmp_path / "recipe.py", tmp_path / "run"
     recipe.write_text("def preprocess(image, training, rng):\n    return image[:, ::2]\n")
@@ -517,6 +518,7 @@ def test_what_is_to_be_compiled_is_kept_alone_in_a_bundle_and_over_one(
     Predictor(out)
 
 
+@pytest.mark.slow
 def test_what_else_is_in_a_bundle_stays_when_formats_are_added(
     quick, hornbeam_here, trained, tmp_path
 ):

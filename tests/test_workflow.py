@@ -353,6 +353,7 @@ def test_a_damaged_run_is_named(hornbeam_here, trained, shapes, tmp_path, damage
     assert words in done.sentence
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_with_130(shapes, tmp_path):
     import os
     import signal

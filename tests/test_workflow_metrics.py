@@ -86,6 +86,7 @@ def test_evaluate_remembers_the_groups_or_takes_others(run, hornbeam_here, tmp_p
     assert "Groups of classes" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_several_tasks_have_groups_of_their_own(hornbeam_here, shapes, tmp_path):
     lines = ["path,kind,side"]
     for number, picture in enumerate(sorted(shapes.rglob("*.jpg"))):
@@ -168,6 +169,7 @@ def callbacks():
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_within_an_epoch_counts_on(hornbeam, shapes, tmp_path):
     (tmp_path / "stopping.py").write_text(STOPPING)
 

@@ -65,7 +65,7 @@ def test_exports_have_them_inside(hornbeam, calibrated, backend, tmp_path):
     assert bundle["unknown"]["above"] == 0.2
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_predict_marks_doubt(hornbeam, calibrated, shapes, backend, tmp_path):
     out = tmp_path / "answers.csv"
     done = hornbeam("predict", calibrated.path, shapes, "--out", out, backend=backend)

@@ -182,6 +182,7 @@ def test_a_search_that_is_stopped_and_then_killed_goes_on_with_the_same_trial(be
     check_it_goes_on(begin, study)
 
 
+@pytest.mark.slow
 def test_a_training_whose_search_was_killed_saves_and_ends_and_another_process_takes_it_up(
     begin, tmp_path
 ):

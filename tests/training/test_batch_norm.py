@@ -155,7 +155,7 @@ print(json.dumps([before, first(model), count]))
     assert found[2] == 1  # the second layer learns
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_nothing_is_left_in_the_model(backend, tmp_path):
     file = tmp_path / "model.keras"
     found = run(

@@ -254,7 +254,7 @@ def one_is_white(shapes, tmp_path_factory):
     return root / "shapes", network, white
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_a_loss_that_is_no_number_names_its_step_rate_and_pictures(
     backend, zygote, one_is_white, tmp_path
 ):

@@ -214,7 +214,7 @@ def test_padding_and_batches_change_no_value(task, data):
         )
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_compiled_and_in_several_tasks_they_tell_the_same(backend, tmp_path):
     """Through `fit` and `evaluate`, with missing labels; state survives in `metrics_variables`."""
     names = (*COUNTED, *RANKED, "top_2", "f1:cat", "auc:a tree: né,e", "recall:red")

@@ -106,6 +106,7 @@ def test_each_variable_is_trained_as_by_an_optimizer_of_its_own(name):
     check_one_optimizer(name)
 
 
+@pytest.mark.slow
 def test_each_variable_is_trained_as_by_an_optimizer_of_its_own_on_jax():
     in_jax("for name in OPTIMIZER_ARGUMENTS: check_one_optimizer(name)")
 

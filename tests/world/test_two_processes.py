@@ -75,7 +75,7 @@ def test_two_processes_are_one_after_five_steps_but_for_rounding(zygote, shapes,
 @pytest.mark.parametrize(
     ("victim", "moment"),
     [
-        (0, "save:12"),
+        pytest.param(0, "save:12", marks=pytest.mark.slow),
         (1, "step:11"),
         pytest.param(0, "step:5", marks=pytest.mark.slow),
         pytest.param(1, "validation:16", marks=pytest.mark.slow),
@@ -183,6 +183,7 @@ def test_other_pictures_on_a_host_are_refused_by_its_name(zygote, shapes, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_divided_is_refused_with_sizes_that_can(zygote, shapes, tmp_path):
     ends = run_together(
         zygote, "train", shapes, "--batch-size", 7, "--run", tmp_path / "run", "--image-size", 32

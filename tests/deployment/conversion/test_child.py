@@ -77,10 +77,11 @@ def job(folder, recipe, formats):
     ("backend", "policy"),
     [
         pytest.param("jax", "float32", marks=pytest.mark.slow),
-        ("jax", "mixed_bfloat16"),
+        pytest.param("jax", "mixed_bfloat16", marks=pytest.mark.slow),
+        ("tensorflow", "mixed_bfloat16"),
     ],
 )
-def test_a_model_trained_on_jax_in_any_precision_is_exported(tmp_path, backend, policy):
+def test_a_model_trained_in_mixed_precision_or_on_jax_is_exported(tmp_path, backend, policy):
     import numpy as np
 
     recipe, expected = made(tmp_path, backend, policy=policy)
@@ -146,6 +147,7 @@ def test_a_library_that_ends_the_process_keeps_no_other_format_back(tmp_path):
     assert not (tmp_path / FORMATS["litert"]).exists()
 
 
+@pytest.mark.slow
 def test_files_of_the_users_folder_are_not_taken_for_libraries(tmp_path, monkeypatch):
     recipe, _ = made(tmp_path, "tensorflow")
     elsewhere = tmp_path / "elsewhere"

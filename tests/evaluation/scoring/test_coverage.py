@@ -107,7 +107,7 @@ def grouped(rng, groups, apart):
     return *answers(rng, rng.choice(3, groups, p=[0.5, 0.3, 0.2])[group], apart, shared), group
 
 
-@pytest.mark.parametrize("groups", [25, 80])
+@pytest.mark.parametrize("groups", [25, pytest.param(80, marks=pytest.mark.slow)])
 def test_intervals_of_groups_hold_and_those_of_their_pictures_do_not(groups):
     rng = np.random.default_rng(3)
     truth = grouped(rng, 20_000, 2.0)[:2]

@@ -82,6 +82,7 @@ def test_a_pattern_in_no_name_and_a_wrong_one_are_told(hornbeam_here, timm_file)
     assert "no regular expression" in hornbeam_here("inspect", timm_file, "--match", "(").sentence
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_restored_weights_and_says_which(
     hornbeam_here, timm_file, shapes, tmp_path
 ):
