@@ -88,11 +88,11 @@ def build_classifier(
     if features:
         beside_picture = features.encode(numbers)
         pooled = layers.Concatenate(dtype="float32", name="with_features")([pooled, beside_picture])
-    names = _names_of_heads(targets, keras.Model(beside(inputs, numbers), pooled, name="pooled"))
+    heads = _names_of_heads(targets, keras.Model(beside(inputs, numbers), pooled, name="pooled"))
     logits = {
         # Logits stay float32 in mixed precision: a softmax over bfloat16 loses close answers.
         target.name: layers.Dense(len(target.classes), dtype="float32", name=name)(pooled)
-        for target, name in zip(targets, names, strict=True)
+        for target, name in zip(targets, heads, strict=True)
     }
     return keras.Model(beside(inputs, numbers), logits, name=architecture.name)
 
@@ -163,10 +163,10 @@ def adapt_user_model(
                 f"{where} gives logits of shape {found} for '{target.name}'; expected {expected}, "
                 "one per class."
             )
-    names = _names_of_heads(targets, keras.Model(beside(inputs, numbers), outputs, name="built"))
+    heads = _names_of_heads(targets, keras.Model(beside(inputs, numbers), outputs, name="built"))
     logits = {
         target.name: keras.layers.Identity(dtype="float32", name=name)(outputs[target.name])
-        for target, name in zip(targets, names, strict=True)
+        for target, name in zip(targets, heads, strict=True)
     }
     return keras.Model(beside(inputs, numbers), logits, name=built.name)
 

@@ -119,8 +119,8 @@ def _sentences(
         precision = Units.of(some.dataset).share(right[sure], np.flatnonzero(sure))
         how_many = "None of these pictures has a sure answer."
         if sure.any():
-            share = f"{sure.mean():.1%} have a sure answer"
-            how_many = f"Of these pictures {share}, of which {precision} are right."
+            some_are = f"{sure.mean():.1%} have a sure answer"
+            how_many = f"Of these pictures {some_are}, of which {precision} are right."
         said.append(how_many)
     unknown = safeguards.unknown
     if unknown is not None and unknown.task == task.name:
