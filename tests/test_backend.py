@@ -112,3 +112,14 @@ def test_what_a_silent_import_wrote_is_shown_if_it_fails(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stderr.startswith("no such library")
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_who_asks_for_jax_is_told_how_to_get_jax(monkeypatch):
+    """Without an accelerator too: on several processes the backend is JAX, on two CPUs as well."""
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigError, match=r"'jax' is not installed; pip install .* or jax for a CPU"
+    ):
+        backend.select_backend("jax")
+    with pytest.raises(ConfigError, match=r"not installed; pip install 'hornbeam\[cpu\]'"):
+        backend.select_backend("tensorflow")

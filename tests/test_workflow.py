@@ -134,6 +134,26 @@ def test_runs_without_a_name_are_numbered(hornbeam_here, shapes, tmp_path, monke
         assert f"runs/shapes-{number}/report.html" in done.out
 
 
+def test_names_with_blanks_accents_and_quotes_go_all_the_way(
+    hornbeam_here, folders, tmp_path, monkeypatch
+):
+    """And the commands that are told can be pasted."""
+    monkeypatch.chdir(tmp_path)
+    places = [f"{kind}/photo {i} é.png" for kind in ("chat", "chien") for i in range(4)]
+    root = folders({place: 20 * i for i, place in enumerate(places)}, tmp_path / "l'été")
+    lines = ["photo,espèce", *(f"{place},{place.split('/')[0]}" for place in places)]
+    (root / "ma liste.csv").write_text("\n".join(lines), encoding="utf-8")
+    of_table = ("--image-column", "photo", "--label-columns", "espèce")
+    done = hornbeam_here("prepare", root / "ma liste.csv", "mes shards", *of_table, "--shards", 1)
+    assert "now: hornbeam train 'mes shards'" in " ".join(done.out.split())
+    done = hornbeam_here("split", "l'été", "--out", "mes listes.csv")
+    assert "now: hornbeam train 'mes listes.csv'" in " ".join(done.out.split())
+    words = ("--steps", 1, "--image-size", 32, "--batch-size", 4, "--validation-fraction", 0.25)
+    done = hornbeam_here("train", "mes shards", *words, "--no-validate")
+    assert done.code == 0, done.err
+    assert (tmp_path / "runs" / "mes shards-1" / "model.keras").is_file()
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_both_backends_learn(hornbeam, backend, tmp_path):
     """Two classes that differ in brightness: an easy task, in a few steps."""

@@ -27,6 +27,11 @@ _EXTRAS = (
     "pip install 'hornbeam[cpu]' for TensorFlow on a CPU, 'hornbeam[gpu]' for JAX on an NVIDIA GPU, "
     "or 'hornbeam[tpu]' for JAX on a TPU"
 )
+_HOW = {
+    "jax": "pip install 'hornbeam[gpu]' for an NVIDIA GPU, 'hornbeam[tpu]' for a TPU, or jax for a CPU",
+    "tensorflow": "pip install 'hornbeam[cpu]'",
+}
+"""How to get one that was asked for."""
 
 
 def select_backend(choice: str) -> str:
@@ -44,7 +49,7 @@ def select_backend(choice: str) -> str:
     """
     name = choice if choice != "auto" else _automatic()
     if importlib.util.find_spec(name) is None:
-        raise ConfigError(f"The backend '{name}' is not installed; {_EXTRAS}.")
+        raise ConfigError(f"The backend '{name}' is not installed; {_HOW.get(name, _EXTRAS)}.")
     if "keras" in sys.modules:
         running = str(sys.modules["keras"].config.backend())
         if choice == "auto" or running == name:

@@ -27,9 +27,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -364,10 +366,12 @@ def name_of(data: str | None) -> str:
     """Return what a run on these pictures is called: their folder, or the manifest."""
     if data is None:
         return "examples"
-    path = Path(data if is_remote(data) else Path(data).absolute())
-    name = path.stem if path.suffix else path.name
-    if not re.fullmatch(r"[\w. -]+", name):  # a pattern of files
+    path = Path(data if is_remote(data) else os.path.abspath(data))
+    name = path.name if path.is_dir() else path.stem
+    if any(sign in name for sign in "*?[") and not path.exists():  # a pattern of files
         name = path.parent.name
+    # Letters with accents as one sign each: macOS gives two, of which the second is no \w.
+    name = re.sub(r"[^\w. -]+", "_", unicodedata.normalize("NFC", name)).strip("_")
     return name or "pictures"
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 from collections import Counter
 
 import cv2
@@ -307,3 +309,16 @@ def test_a_reader_that_gives_no_pixels_is_refused(dataset, given, words):
 
     with pytest.raises(DataError, match=words):
         loader(dataclasses.replace(dataset, reader=Odd())).batch(0)
+
+
+def test_where_jax_is_missing_the_loader_says_nothing_of_it():
+    code = """
+import sys
+sys.modules["jax"] = None  # as where it is not installed
+from hornbeam.data import loader
+loader._grain().MapDataset.range(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
+    )
+    assert done.stderr == ""

@@ -7,6 +7,7 @@ import pytest
 from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError
 from hornbeam.models.classifier import BACKBONE, adapt_user_model, build_classifier, freeze_backbone
+from hornbeam.models.scopes import variables_by_path
 from hornbeam.models.zoo import ZOO, find_architecture
 
 TASKS = (Task("label", ("a", "b", "c")),)
@@ -91,6 +92,25 @@ def test_a_classifier_takes_bytes_and_names_its_outputs():
         "label": (2, 3),
         "age": (2, 2),
     }
+
+
+@pytest.mark.parametrize("name", ["pool", "image", "backbone", "dropout"])
+def test_a_task_may_be_called_as_one_of_our_layers(name):
+    tasks = (Task(name, ("a", "b")), Task("label", ("a", "b", "c")))
+    model = build_classifier(ZOO["compact"], (40, 48), tasks)
+    assert {task: len(found[0]) for task, found in model.predict(PIXELS, verbose=0).items()} == {
+        name: 2, "label": 3,
+    }  # fmt: skip
+    assert {"head/label/bias", f"head/{name}_logits/bias"} < set(variables_by_path(model))
+
+    def build_model(input_shape, targets):
+        inputs = keras.Input(input_shape)
+        mean = keras.layers.GlobalAveragePooling2D()(inputs)
+        return keras.Model(
+            inputs, [keras.layers.Dense(len(each.classes))(mean) for each in targets]
+        )
+
+    assert set(adapt_user_model(build_model, (40, 48), tasks).output) == {name, "label"}
 
 
 def test_unknown_models_get_the_nearest_name():

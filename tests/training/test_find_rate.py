@@ -116,6 +116,18 @@ def test_find_lr_suggests_a_rate_and_writes_no_run(hornbeam, shapes, tmp_path, b
     assert 1.0 < float(rows[0]["loss"]) < 5.0
 
 
+def test_find_lr_leaves_bad_pictures_out_where_train_would(hornbeam_here, folders):
+    root = folders({f"train/{c}/{i}.png": 20 * i for c in ("cat", "dog") for i in range(6)})
+    folders(
+        {"train/cat/bad.jpg": b"no", "validation/cat/1.png": 3, "validation/dog/1.png": 9}, root
+    )
+    words = ("find-lr", root, "--steps", 10, "--batch-size", 4, "--image-size", 32)
+    assert "cat/bad.jpg" in hornbeam_here(*words).err
+    done = hornbeam_here(*words, "--on-bad", "skip")
+    assert done.code == 0, done.err
+    assert "1 bad picture was skipped" in done.err
+
+
 def test_the_range_is_checked():
     with pytest.raises(ConfigError, match="--lowest-rate should be below --highest-rate"):
         FindRateOptions(data="d", lowest_rate=1.0, highest_rate=0.5)

@@ -192,18 +192,15 @@ def _data(facts: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     problems = []
     for path, here in ours["paths"].items():
         there = facts["paths"][path]
+        copies = f"`hornbeam cluster send {shlex.quote(path)} --hosts …` copies it"
         if there is None and here is not None:
-            problems.append(
-                f"{path} is not there; `hornbeam cluster send {path} --hosts …` copies it"
-            )
+            problems.append(f"{path} is not there; {copies}")
         elif there != here and here is not None:
             what = (
                 f"{there[0]} files, {there[1]:,} bytes; here {here[0]} and {here[1]:,}"
                 if there[:2] != here[:2] else "as many bytes, but others"
             )  # fmt: skip
-            problems.append(
-                f"{path} is not as here: {what}; `hornbeam cluster send {path} --hosts …` copies it"
-            )
+            problems.append(f"{path} is not as here: {what}; {copies}")
     return problems
 
 

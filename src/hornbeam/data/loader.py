@@ -270,8 +270,7 @@ class Loader:
             threads: batches made at a time, in each process.
             processes: processes that make them; 0 = this one.
         """
-        import grain
-
+        grain = _grain()
         steps = grain.MapDataset.range(start, stop if stop is not None else 2**62)
         ahead = grain.ReadOptions(
             num_threads=max(1, threads), prefetch_buffer_size=max(1, threads) + _AHEAD
@@ -301,6 +300,19 @@ class Loader:
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, _ORDER, epoch))
         return rng.permutation(len(self.dataset))
+
+
+@functools.cache
+def _grain() -> Any:
+    """Import Grain, without its warning that JAX is not installed, which it does not need here."""
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_logger().addFilter(
+        lambda record: not record.getMessage().startswith("Failed to load jax profiler")
+    )
+    import grain
+
+    return grain
 
 
 @functools.cache

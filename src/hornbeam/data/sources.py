@@ -119,7 +119,10 @@ def open_pictures(
     """
     manifests = [str(argument) for argument in arguments if is_manifest(str(argument))]
     if manifests and len(arguments) > 1:
-        raise ConfigError(f"{manifests[0]} is a manifest; give it alone.")
+        raise ConfigError(
+            f"{manifests[0]} is taken for a manifest, by the end of its name; give it alone, or leave "
+            "it out."
+        )
     if manifests:
         root, columns = read_unlabelled(manifests[0], image_column, features, allow_outside)
         return Dataset.from_columns(root, columns.pop("path"), columns.pop("split"), **columns)

@@ -88,10 +88,11 @@ def build_classifier(
     if features:
         beside_picture = features.encode(numbers)
         pooled = layers.Concatenate(dtype="float32", name="with_features")([pooled, beside_picture])
+    heads = _names_of_heads(targets, keras.Model(beside(inputs, numbers), pooled, name="pooled"))
     logits = {
         # Logits stay float32 in mixed precision: a softmax over bfloat16 loses close answers.
-        target.name: layers.Dense(len(target.classes), dtype="float32", name=target.name)(pooled)
-        for target in targets
+        target.name: layers.Dense(len(target.classes), dtype="float32", name=name)(pooled)
+        for target, name in zip(targets, heads, strict=True)
     }
     return keras.Model(beside(inputs, numbers), logits, name=architecture.name)
 
@@ -162,14 +163,18 @@ def adapt_user_model(
                 f"{where} gives logits of shape {found} for '{target.name}'; expected {expected}, "
                 "one per class."
             )
-    used = {layer.name for layer in built.layers}
+    heads = _names_of_heads(targets, keras.Model(beside(inputs, numbers), outputs, name="built"))
     logits = {
-        target.name: keras.layers.Identity(
-            dtype="float32", name=f"{target.name}_logits" if target.name in used else target.name
-        )(outputs[target.name])
-        for target in targets
+        target.name: keras.layers.Identity(dtype="float32", name=name)(outputs[target.name])
+        for target, name in zip(targets, heads, strict=True)
     }
     return keras.Model(beside(inputs, numbers), logits, name=built.name)
+
+
+def _names_of_heads(targets: Sequence[Target], before: keras.Model) -> list[str]:
+    """Return what the last layers are called: as the tasks, or otherwise where a layer is so already."""
+    used = {layer.name for layer in before.layers}
+    return [f"{each.name}_logits" if each.name in used else each.name for each in targets]
 
 
 def _inlined(model: keras.Model, inputs: Any) -> Any:

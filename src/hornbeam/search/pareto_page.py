@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -76,10 +77,11 @@ def _summary(plan: Plan, rows: Sequence[Row]) -> str:
     accuracy = (
         "" if math.isnan(best.accuracy) else f": {best.accuracy:.1%} of the validation pictures"
     )
+    options = escape(shlex.quote(str(plan.directory / "best.yaml")))
     return (
         f"{text}<p><strong>Trial {best.number} is the best{accuracy}</strong>{interval}. "
         f"{escape(values)}.</p><p>To train it again: "
-        f"<code>hornbeam train --config {escape(str(plan.directory / 'best.yaml'))}</code></p>"
+        f"<code>hornbeam train --config {options}</code></p>"
     )
 
 

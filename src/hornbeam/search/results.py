@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def conclude(
         return rows
     console.say(
         f"The best is trial {best.number}; train it again, the test pictures included in its run, by "
-        f"`hornbeam train --config {plan.directory / 'best.yaml'}`."
+        f"`{shlex.join(['hornbeam', 'train', '--config', str(plan.directory / 'best.yaml')])}`."
     )
     console.say(
         f"{plan.directory / 'search.html'} shows accuracy against latency and size; the table is in "

@@ -16,6 +16,7 @@ import contextlib
 import copy
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -325,7 +326,8 @@ def _one_sentence(checkpoint: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or _AROUND_REASON.sub("", str(error))
+        run = shlex.quote(str(checkpoint.parent.parent))
         raise RunError(
             f"The checkpoint {checkpoint} cannot be written ({' '.join(reason.split())}). What was "
-            f"saved before is whole; to go on: hornbeam train --run {checkpoint.parent.parent} --resume"
+            f"saved before is whole; to go on: hornbeam train --run {run} --resume"
         ) from None

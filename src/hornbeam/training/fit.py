@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def fit(
     agree = world.share if by_clock and world.size > 1 else None
     clock = Clock(budget.steps, training.batch_size, budget.seconds, agree)
     directory = place.directory
-    requests = Requests(f"To go on: hornbeam train --run {directory} --resume", world)
+    again = shlex.join(["hornbeam", "train", "--run", str(directory), "--resume"])
+    requests = Requests(f"To go on: {again}", world)
     per_epoch = training.steps_per_epoch
     every = Every(min(per_epoch, budget.steps or per_epoch))
     if options.validate_every:

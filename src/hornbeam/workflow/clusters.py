@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from hornbeam import console
@@ -57,7 +58,8 @@ def prepare_parts(options: PrepareOptions) -> None:
     preparing.gather(apart, out)
     if apart:
         names = ",".join(options.hosts)
-        console.say(f"All hosts need all of it: hornbeam cluster send {out} --hosts {names}")
+        command = shlex.join(["hornbeam", "cluster", "send", str(out), "--hosts", names])
+        console.say(f"All hosts need all of it: {command}")
 
 
 def _absolute(place: str | Path) -> str:

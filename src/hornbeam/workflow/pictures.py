@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def draw_sample(options: SampleOptions) -> None:
         raise ConfigError(f"{options.directory} exists already and is not empty.") from None
     console.say(
         f"{count} pictures of {len(sample.SHAPES)} classes are in {options.directory}; "
-        f"now: hornbeam train {options.directory}"
+        f"now: hornbeam train {shlex.quote(str(options.directory))}"
     )
 
 
@@ -103,7 +104,7 @@ def split(options: SplitOptions) -> Dataset:
     dataset = splits.with_sides(dataset, sides)
     needed = manifest_writer.write_manifest(dataset, options.out)
     telling.tell_split(dataset)
-    command = " ".join(["hornbeam train", str(options.out), *needed])
+    command = " ".join(["hornbeam train", shlex.quote(str(options.out)), *needed])
     console.say(f"{len(dataset)} pictures are in {options.out}; now: {command}")
     return dataset
 
@@ -128,7 +129,7 @@ def prepare(options: PrepareOptions) -> None:
     how = "are" if done.written else "were already"
     console.say(
         f"{done.examples} pictures {how} in {done.shards} shards in {options.out}; "
-        f"now: hornbeam train {options.out}"
+        f"now: hornbeam train {shlex.quote(str(options.out))}"
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from hornbeam import assembly, backend, console, plot, telling
 from hornbeam.config import FindRateOptions, ScheduleOptions
 from hornbeam.data.dataset import TRAIN
+from hornbeam.data.inspection import verifying
 from hornbeam.errors import ConfigError
 from hornbeam.storage import write_table
 
@@ -64,6 +65,12 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     options = options.planned(len(dataset.where(TRAIN)))
     options = assembly.with_size_and_precision(options, architecture)
     model = assembly.build_model(options, architecture, recipe, dataset, options.precision)
+    threads = options.threads or backend.cores()
+    if (
+        options.verify and options.on_bad == "skip"
+    ):  # else a few batches do not wait for a look at all
+        dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
+        telling.tell_skipped(skipped)
     training, _ = assembly.build_loaders(options, dataset, recipe)
     from hornbeam.training.find_rate import rising_rates, try_rates
     from hornbeam.training.mixing import mixing_model
@@ -75,7 +82,7 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     )
     assembly.compile_model(learner, optimizer, options, dataset, recipe, training.mixes)
     rates = rising_rates(options.lowest_rate, options.highest_rate, options.steps)
-    batches = training.batches(0, len(rates), threads=options.threads or backend.cores())
+    batches = training.batches(0, len(rates), threads=threads)
     with console.progress("trying rates", len(rates)) as advance:
         tried = try_rates(
             learner, batches, rates, lambda rate, loss: advance(1, f"{rate:.2g}: loss {loss:.3f}")

@@ -1,6 +1,7 @@
 """What is written as a manifest is read back the same."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hornbeam.config import TableOptions
@@ -77,3 +78,10 @@ def test_one_separator_serves_all_columns_of_csv_and_none_left_is_a_sentence(tmp
 def test_a_folder_whose_name_begins_with_dots_is_not_outside(tmp_path):
     dataset = Dataset.from_columns(tmp_path, ["..kept/1.jpg"], ["train"], {COLOUR: [0]})
     assert write_manifest(dataset, tmp_path / "m.json") == []
+
+
+def test_names_of_columns_with_blanks_are_quoted_for_the_shell(tmp_path):
+    dataset = Dataset.from_columns(
+        tmp_path, ["1.jpg", "2.jpg"], ["train", "train"], {COLOUR: [0, 1]}
+    ).with_column("feature:body mass", pa.array([1.0, 2.0], pa.float32()))
+    assert "--feature-columns 'body mass'" in write_manifest(dataset, tmp_path / "m.csv")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hornbeam.config import TableOptions
 from hornbeam.data.sources import open_both, open_dataset
+from hornbeam.data.tables.labels import task_name
 from hornbeam.data.tables.manifests import read_manifest
 from hornbeam.data.tasks import Task
 from hornbeam.errors import ConfigError, DataError, HornbeamError
@@ -293,3 +294,14 @@ def test_whatever_a_file_holds_the_answer_is_rows_or_a_sentence(tmp_path_factory
     except HornbeamError:
         return
     assert len({len(column) for column in [*rows.columns.values(), *rows.labels.values()]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("espèce", "espece"), ("my kind", "my_kind"), ("Größe (cm)", "Gro_e_cm"), ("種類", "label"),
+        ("e\u0301te\u0301", "ete"), ("path", "path_label"), ("色1", "1"),
+    ],
+)  # fmt: skip
+def test_a_column_of_any_letters_gives_a_task_that_layers_can_be_called_by(column, name):
+    assert task_name(column) == name

@@ -156,7 +156,9 @@ def test_predictions_are_asked_for_every_row_of_a_manifest_in_its_order(tmp_path
     assert dataset.tasks == ()
     with pytest.raises(ConfigError, match="no column 'weight', which the model takes"):
         sources.open_pictures([tmp_path / "m.csv"], features=("weight",))
-    with pytest.raises(ConfigError, match="is a manifest; give it alone"):
+    with pytest.raises(
+        ConfigError, match="taken for a manifest, by the end of its name; give it alone"
+    ):
         sources.open_pictures([tmp_path / "m.csv", tmp_path])
     with pytest.raises(ConfigError, match="manifest with the columns path, age instead"):
         sources.open_pictures([tmp_path], features=("age",))

@@ -11,6 +11,7 @@ from hornbeam.deployment.benchmarking.accuracy import (
     Accuracy,
     better,
     contract_accuracy,
+    measured_accuracy,
     read_labelled,
 )
 from hornbeam.deployment.benchmarking.measuring import Candidate, Measured
@@ -242,3 +243,13 @@ def test_several_folders_that_are_no_classes_are_named_in_the_plural(folders, tm
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="there is no folder named like a class of the bundle"):
         read_labelled(str(tmp_path / "none"), TASKS, None)
+
+
+def test_pictures_that_cannot_be_read_count_as_wrong_and_are_told(folders):
+    labelled = read_labelled(
+        str(folders({"cat/1.jpg": 1, "cat/2.jpg": b"no", "dog/3.jpg": 3})), TASKS, None
+    )
+    found = measured_accuracy(labelled, TASKS[0], [{"label": 0}, None, {"label": 1}])
+    assert (found.share.value, found.right.tolist()) == (2 / 3, [True, False, True])
+    assert found.source.startswith("3 pictures of ")
+    assert found.source.endswith(", of which 1 cannot be read and counts as wrong")

@@ -137,6 +137,15 @@ def test_the_error_shrinks_on_other_pictures_and_in_cross_fitting(fitted):
     assert any("have a sure answer" in said for said in trust["kind"].sentences)
 
 
+def test_where_no_answer_is_sure_a_sentence_says_so():
+    fitted = fit_safeguards(pictures(400), precision=0.9)
+    other = pictures(50, 5, "test")
+    never = dataclasses.replace(fitted.thresholds["kind"], probability=None)
+    fitted = dataclasses.replace(fitted, thresholds={"kind": never})
+    said = measure_trust(other, fitted, fitted_here=False)["kind"].sentences
+    assert "None of these pictures has a sure answer." in said
+
+
 def test_what_nobody_labelled_is_left_out():
     predictions = pictures(50)
     none = predictions.take(np.arange(0, 50, 10))

@@ -40,3 +40,11 @@ def test_of_a_model_without_a_backbone_only_the_last_layers_may_stay_random_unsa
     said = " ".join(capsys.readouterr().err.split())
     assert ("before the head keep their first, random values" in said) == bool(told)
     assert len(matched.kept) == told
+
+
+def test_one_variable_that_stays_random_is_told_as_one(tmp_path, capsys):
+    network(3).save(tmp_path / "first.keras")
+    matched = restore(network(3), tmp_path / "first.keras", exclude=(".*wide/kernel",))
+    tell(matched, tmp_path / "first.keras")
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("1 variable before the head keeps its first, random value.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,12 @@ def _task_names(rows: Rows, tasks: tuple[Task, ...] | None) -> dict[str, str]:
 
 
 def task_name(column: str) -> str:
-    """Return a task's name made of a column's: letters, digits and `_`; none of our own columns."""
-    name = re.sub(r"\W+", "_", column).strip("_") or "label"
+    """Return a task's name made of a column's: ASCII letters, digits and `_`; none of our own columns.
+
+    Layers are called by it, and TensorFlow takes no other letters there; accents are dropped.
+    """
+    letters = (c for c in unicodedata.normalize("NFKD", column) if not unicodedata.combining(c))
+    name = re.sub(r"\W+", "_", "".join(letters), flags=re.ASCII).strip("_") or "label"
     return f"{name}_label" if name in COLUMNS else name
 
 

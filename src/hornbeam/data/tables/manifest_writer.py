@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def write_manifest(dataset: Dataset, path: Path) -> list[str]:
     for name in dataset.features:
         columns[name] = dataset.table[FEATURE + name]
     if dataset.features:
-        needed.append(f"--feature-columns {','.join(dataset.features)}")
+        needed.append(f"--feature-columns {shlex.quote(','.join(dataset.features))}")
     columns["split"] = dataset.table["split"]
     if "group" in dataset.table.column_names:
         columns["group"] = dataset.table["group"]

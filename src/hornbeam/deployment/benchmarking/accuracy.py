@@ -120,6 +120,9 @@ def measured_accuracy(
     right = first == labelled.labels
     share = Share(int(right.sum()), len(right))
     source = f"{len(right)} pictures of {labelled.source}"
+    if unread := sum(each is None for each in answers):
+        count = "counts" if unread == 1 else "count"
+        source += f", of which {unread} cannot be read and {count} as wrong"
     return Accuracy(share, source, source, right)
 
 

@@ -9,6 +9,7 @@ clothing/
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,8 @@ class Manifest:
                 raise BundleError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
             return manifest_of(parsed(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
-            hint = f" It is a run: hornbeam export {directory} --out DIR makes a bundle of it."
+            run = shlex.quote(str(directory))
+            hint = f" It is a run: hornbeam export {run} --out DIR makes a bundle of it."
             raise BundleError(
                 f"{directory} is not a bundle: it has no {MANIFEST}."
                 + hint * (directory / "config.yaml").is_file()

@@ -117,9 +117,11 @@ def _sentences(
     if sure is not None and not fitted_here:
         right = calibrated.predicted(task) == some.dataset.labels(task)
         precision = Units.of(some.dataset).share(right[sure], np.flatnonzero(sure))
-        said.append(
-            f"Of these pictures {sure.mean():.1%} have a sure answer, of which {precision} are right."
-        )
+        how_many = "None of these pictures has a sure answer."
+        if sure.any():
+            some_are = f"{sure.mean():.1%} have a sure answer"
+            how_many = f"Of these pictures {some_are}, of which {precision} are right."
+        said.append(how_many)
     unknown = safeguards.unknown
     if unknown is not None and unknown.task == task.name:
         said.append(unknown.sentence)

@@ -198,7 +198,8 @@ def require_backbone(matched: Match, file: WeightFile, places: Mapping[str, Plac
         if matched.rules and matched.left_in_file:
             hint = (
                 f"by the rules {matched.rules}, {listing(matched.left_in_file, 3)} in the file lead to "
-                "no variable of it (`hornbeam inspect --model --restore-map` shows where each leads)."
+                "no variable of it (`hornbeam inspect FILE --model NAME --restore-map RULES` shows "
+                "where each leads)."
             )
         raise ModelError(
             f"{file.path} lacks {len(missing)} of the {len(wanted)} variables of the network, among "

@@ -29,8 +29,10 @@ def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
     for scope in sorted({p.rpartition("/")[0] for p in matched.conflicts if _in_head(p)}):
         console.say(f"{scope} has another number of classes in the file, and starts anew.")
     if matched.kept:
+        several = len(matched.kept) != 1
+        what, keep, first = ("s", "keep their", "values") if several else ("", "keeps its", "value")
         console.warn(
-            f"{len(matched.kept)} variables before the head keep their first, random values."
+            f"{len(matched.kept)} variable{what} before the head {keep} first, random {first}."
         )
 
 
