@@ -30,7 +30,10 @@ def test_names_of_other_tools_lead_to_options_that_there_are():
     [
         ("train d --output out", "no option --output. Here it is --run."),
         ("train d --val_split 0.1", "Here it is --validation-fraction."),
-        ("train --data d", "Here it is DATA, without a name: hornbeam train photos/."),
+        (
+            "train --data d",
+            "Here it is DATA, without a name: hornbeam train photos/, hornbeam evaluate RUN photos/.",
+        ),
         ("train d --device 0", "It needs no option: a GPU or TPU is taken where JAX sees one"),
         ("prepare d o --validation_shards 2", "Here it is --shards, of each split"),
         ("train d epochs=10", "'epochs=10' should be --epochs 10."),

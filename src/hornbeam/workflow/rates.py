@@ -66,9 +66,8 @@ def find_learning_rate(options: FindRateOptions) -> Tried:
     options = assembly.with_size_and_precision(options, architecture)
     model = assembly.build_model(options, architecture, recipe, dataset, options.precision)
     threads = options.threads or backend.cores()
-    if (
-        options.verify and options.on_bad == "skip"
-    ):  # else a few batches do not wait for a look at all
+    # Else a few batches do not wait for a look at all pictures.
+    if options.verify and options.on_bad == "skip":
         dataset, skipped = verifying.verify(dataset, options.on_bad, threads)
         telling.tell_skipped(skipped)
     training, _ = assembly.build_loaders(options, dataset, recipe)

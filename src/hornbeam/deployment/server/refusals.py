@@ -39,7 +39,7 @@ REASONS = {
     401: "The token is missing or another one.",
     403: "Only who has a token may do this, and the server was started without one.",
     404: "There is nothing at this address.",
-    405: "The address takes other methods.",
+    405: "The address takes other methods, which the header `Allow` names.",
     408: "The request did not come whole in time.",
     409: "The new bundle is refused; the one before serves on.",
     413: "The request has too many bytes.",
