@@ -39,10 +39,10 @@ def facts(data, tmp_path):
 def problems(facts, data, tmp_path, ssh):
     """Say what is wrong with a host, some of whose facts are others."""
 
-    def of(host=AWAY, hosts=(HERE, AWAY), trains=True, between=None, **changed):
+    def of(host=AWAY, hosts=(HERE, AWAY), trains=True, jax=True, between=None, **changed):
         answer = Answer(host, {**copy.deepcopy(facts), **changed})
         answer.between = between or tuple(facts["clock"])
-        wanted = Wanted([str(data)], tmp_path, trains=trains)
+        wanted = Wanted([str(data)], tmp_path, trains=trains, jax=jax)
         return checks._problems(answer, facts, hosts, wanted)
 
     return of
@@ -70,6 +70,13 @@ def test_what_is_wrong_is_told_with_its_mend(problems, changed, words):
     told = "; ".join(problems(**changed))
     for word in words:
         assert word in told
+
+
+def test_without_jax_no_machine_trains_with_another_and_this_one_is_no_exception(problems, facts):
+    facts["packages"] |= {"jax": None, "jaxlib": None}
+    (told,) = problems(host=HERE)
+    assert "JAX, by which several machines train together, is missing: pip install" in told
+    assert problems(host=HERE, jax=False) == []  # shards need none
 
 
 def test_several_problems_are_told_together(problems):

@@ -41,6 +41,7 @@ class Wanted:
         python: of `--python`.
         port: of the head at which the workers will meet; `None` for one that is free.
         trains: whether a training is to start: the head must then write where we read.
+        jax: whether JAX is needed, as for a training.
     """
 
     paths: Sequence[str]
@@ -48,6 +49,7 @@ class Wanted:
     python: str | None = None
     port: int | None = None
     trains: bool = False
+    jax: bool = False
 
 
 @dataclasses.dataclass
@@ -154,6 +156,7 @@ def _problems(
     facts, host = answer.facts, answer.host
     return [
         *_software(facts, ours, host),
+        *_engine(facts, ours, wanted),
         *_data(facts, ours),
         *_surroundings(answer, wanted),
         *_network(facts, hosts, host),
@@ -186,6 +189,16 @@ def _software(facts: Mapping[str, Any], ours: Mapping[str, Any], host: Host) -> 
     if differing:
         problems.append(f"other packages: {', '.join(differing)}; --install brings ours")
     return problems
+
+
+def _engine(facts: Mapping[str, Any], ours: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    """Say where JAX is missing, if it is here too: else it is told as a difference."""
+    if not wanted.jax or facts["packages"]["jax"] or ours["packages"]["jax"]:
+        return []
+    return [
+        "JAX, by which several machines train together, is missing: pip install 'hornbeam[gpu]' for "
+        "NVIDIA GPUs, 'hornbeam[tpu]' for TPUs, or jax for CPUs"
+    ]
 
 
 def _data(facts: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

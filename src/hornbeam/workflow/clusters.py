@@ -19,7 +19,7 @@ from hornbeam.errors import ConfigError
 def check_hosts(options: CheckHostsOptions) -> None:
     """Say in a table whether hosts are ready."""
     paths = [] if options.data is None or is_remote(options.data) else [_absolute(options.data)]
-    wanted = checks.Wanted(paths, Path.cwd(), options.python, options.coordinator_port)
+    wanted = checks.Wanted(paths, Path.cwd(), options.python, options.coordinator_port, jax=True)
     checks.check(hosts.hosts_of(options), wanted, always_told=True)
 
 

@@ -57,7 +57,9 @@ def _train(options: TrainOptions, machines: list[Host]) -> Run:
     if by_ray:
         _check_nodes(machines, batch_size, options.min_hosts)
     else:
-        wanted = checks.Wanted(paths, folder, python, options.coordinator_port, trains=True)
+        wanted = checks.Wanted(
+            paths, folder, python, options.coordinator_port, trains=True, jax=True
+        )
         checks.check(machines, wanted)
 
     reserved = reserve(name_of(options.data)) if options.run is None else None
