@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from claims import record
+from claims import record, spread
 
 NETWORKS = {"resnet50": "resnet50", "mobilenet_v2": "mobilenetv2_100"}
 """Ours, and timm's."""
@@ -195,7 +195,8 @@ def main() -> None:
                 "network": network, "peer": NETWORKS[network], "shards": str(shards),
                 "files": str(files), "side": given.side, "batch_size": given.batch_size,
                 "steps": given.steps, "processes": given.processes, "workers": given.workers,
-                "backend": given.backend, "precision": given.precision,
+                "backend": given.backend, "precision": given.precision, "area": AREA,
+                "aspect": ASPECT, "warm_up": WARM_UP,
             }  # fmt: skip
             ours, theirs = [], []
             for _ in range(given.rounds):
@@ -213,11 +214,11 @@ def tell(network: str, side: int, ours: list[Any], theirs: list[Any]) -> None:
     print("|---|---:|" + "---:|---:|" * bool(theirs))
     for part in PARTS:
         own = [found[part] for found in ours]
-        cells = [f"| {part} | {_spread(own, '.0f')} |"]
+        cells = [f"| {part} | {spread(own, '.0f')} |"]
         if theirs:
             peer = [found[part] for found in theirs]
             ratios = [a / b for a, b in zip(own, peer, strict=True)]
-            cells.append(f" {_spread(peer, '.0f')} | {_spread(ratios, '.2f')} |")
+            cells.append(f" {spread(peer, '.0f')} | {spread(ratios, '.2f')} |")
             record(
                 __file__, f"{part}, {network} at {side} px, shards", "timm", ratios, goal=1.0,
                 measured=f"{statistics.median(own):.0f} pictures/s", device=ours[0]["device"],
@@ -225,7 +226,7 @@ def tell(network: str, side: int, ours: list[Any], theirs: list[Any]) -> None:
         print("".join(cells))
     shares = [found["training"] / found["repeated"] for found in ours]
     print(
-        f"\nTraining reaches {_spread(shares, '.2f')} of the speed of one batch repeated.\n",
+        f"\nTraining reaches {spread(shares, '.2f')} of the speed of one batch repeated.\n",
         flush=True,
     )
     record(
@@ -233,11 +234,6 @@ def tell(network: str, side: int, ours: list[Any], theirs: list[Any]) -> None:
         goal=0.95, measured=f"{statistics.median(f['training'] for f in ours):.0f} pictures/s",
         device=ours[0]["device"],
     )  # fmt: skip
-
-
-def _spread(values: list[float], form: str) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 if __name__ == "__main__":

@@ -154,6 +154,11 @@ def quoting(text: str, lines: Sequence[Mapping[str, Any]]) -> str:
     return before + quotation(lines) + after
 
 
+def spread(values: Sequence[float], form: str) -> str:
+    """Return median, smallest and largest, written in a form such as `.2f`."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}, {max(values):{form}})"
+
+
 def _load() -> int | None:
     """Return how many processes wanted to run in the last minute, where that is more than one a core."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

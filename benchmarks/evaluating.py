@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from claims import record
+from claims import record, spread
 
 
 def measure(
@@ -98,18 +98,13 @@ def main() -> None:
         for name, speeds in found.items():
             ratios = [a / b for a, b in zip(speeds, bare, strict=True)]
             print(
-                f"| {network} | {name} | {_spread(speeds, '.1f')} | {_spread(ratios, '.2f')} |",
+                f"| {network} | {name} | {spread(speeds, '.1f')} | {spread(ratios, '.2f')} |",
                 flush=True,
             )
             if speeds is not bare:
                 told = f"{statistics.median(speeds):.0f} pictures/s"
                 claim, peer = f"{name}, {network} at {arguments.side} px", "forward pass alone"
                 record(__file__, claim, peer, ratios, goal=0.95, measured=told)
-
-
-def _spread(values: list[float], form: str) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from claims import record
+from claims import record, spread
 
 LOOPS = {
     "compact": ("tensorflow", 64, 32, 540),
@@ -235,10 +235,10 @@ def main() -> None:
         seconds = found["seconds"]
         for way, values in seconds.items():
             ratios = [
-                _spread([b / a for a, b in zip(values, seconds[peer], strict=True)], ".3f")
+                spread([b / a for a, b in zip(values, seconds[peer], strict=True)], ".3f")
                 for peer in ("keras, same feed", "keras, arrays")
             ]
-            each = _spread([1e3 * value / found["steps"] for value in values], ".1f")
+            each = spread([1e3 * value / found["steps"] for value in values], ".1f")
             print(f"| {name} | {way} | {each} | {ratios[0]} | {ratios[1]} |", flush=True)
         ours = seconds["hornbeam"]
         told = f"{1e3 * statistics.median(ours) / found['steps']:.3g} ms a step"
@@ -251,7 +251,7 @@ def main() -> None:
     for name in filter(None, arguments.waits.split(",")):
         found = _apart("wait", name, WAITS[name][0], arguments.rounds)
         kinds = ("copying", "next", "all")
-        cells = " | ".join(_spread(found[kind], ".0f") for kind in kinds)
+        cells = " | ".join(spread(found[kind], ".0f") for kind in kinds)
         steps = "; ".join(f"{statistics.median(found[k]) / found['step']:.2f}" for k in kinds)
         print(f"| {name} | {found['step']:.0f} | {cells} | {steps} |", flush=True)
         late = statistics.median(found["next"])
@@ -275,11 +275,6 @@ def _apart(kind: str, name: str, backend: str, rounds: int) -> Any:
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _spread(values: list[float], form: str) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 if __name__ == "__main__":

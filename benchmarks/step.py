@@ -18,9 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from claims import machine, record
+from claims import machine, record, spread
 
 BATCH, SIDE, STEPS, CLASSES = 32, 224, 6, 10
 NETWORKS = {
@@ -119,21 +120,9 @@ def hornbeam_step(network: str, precision: str) -> float:
 
 def timm_step(network: str, precision: str) -> float:
     """Measure timm on PyTorch."""
-    from unittest import mock
-
-    # timm imports it to read data, which is not done here; there is no build beside torch's for CPUs.
-    for name in (
-        "",
-        ".transforms",
-        ".transforms.functional",
-        ".ops",
-        ".ops.misc",
-        ".models",
-        ".datasets",
-    ):
-        sys.modules.setdefault(f"torchvision{name}", mock.MagicMock())
-    import timm
+    sys.path.insert(0, str(Path(__file__).parent / "peers"))
     import torch
+    from timm_alone import timm
 
     torch.set_num_threads(os.cpu_count() or 1)
     model = timm.create_model(NETWORKS[network][1], num_classes=CLASSES)
@@ -194,11 +183,11 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, env=environment)
                 found[way].append(BATCH / json.loads(done.stdout.splitlines()[-1]))
         for way in ways:
-            cells = [f"| {network} | {way} | {_spread(found[way], '.1f')} |"]
+            cells = [f"| {network} | {way} | {spread(found[way], '.1f')} |"]
             for peer in ("keras", timm):
                 if peer in found:
                     ratios = [a / b for a, b in zip(found[way], found[peer], strict=True)]
-                    cells.append(f" {_spread(ratios, '.2f')} |")
+                    cells.append(f" {spread(ratios, '.2f')} |")
             print("".join(cells), flush=True)
         ours = [way for way in ways if way in ("float32", "graph_bfloat16")]
         best = max(ours, key=lambda way: statistics.median(found[way]), default=None)
@@ -208,11 +197,6 @@ def main() -> None:
                 told = f"{statistics.median(found[best]):.1f} pictures/s"
                 claim = f"training step, {network}, {best}"
                 record(__file__, claim, peer, ratios, goal=goal, measured=told)
-
-
-def _spread(values: list[float], form: str) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 if __name__ == "__main__":

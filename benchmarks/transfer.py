@@ -18,7 +18,6 @@ import argparse
 import csv
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from claims import record
+from claims import record, spread
 
 SIDE, BATCH = 224, 32
 WAYS = ("keras guide", "scikit-learn", "scikit-learn tuned", "hornbeam head", "hornbeam")
@@ -153,12 +152,6 @@ def measure(way: str, pictures: Path, weights: Path, start: float) -> dict[str, 
 def seconds_to(curve: list[tuple[float, float]], share: float, best: float) -> float:
     """Return when a share of the best accuracy was reached first; infinity for never."""
     return next((s for s, accuracy in curve if accuracy >= share * best), float("inf"))
-
-
-def spread(values: list[float], form: str) -> str:
-    """Return median, smallest and largest."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 def main() -> None:

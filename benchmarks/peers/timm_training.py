@@ -10,41 +10,23 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
-
-try:
-    import torchvision  # noqa: F401
-except (ImportError, RuntimeError):
-    # timm imports it to read data, which is done by Pillow here; not every build of torch has one.
-    for name in (
-        "",
-        ".transforms",
-        ".transforms.functional",
-        ".ops",
-        ".ops.misc",
-        ".models",
-        ".datasets",
-    ):
-        sys.modules[f"torchvision{name}"] = mock.MagicMock()
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
+from timm_alone import timm
 
-AREA, ASPECT = (0.08, 1.0), 4 / 3
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WARM_UP = 4
 
 
 class Files(torch.utils.data.Dataset):  # type: ignore[misc]
     """Pictures in folders, a class each, cropped at random and mirrored."""
 
-    def __init__(self, root: Path, side: int) -> None:
+    def __init__(self, root: Path, side: int, area: tuple[float, float], aspect: float) -> None:
+        self.area, self.aspect = area, aspect
         self.paths = sorted(root.glob("*/*.jpg"))
         self.labels = [int(path.parent.name) for path in self.paths]
         self.side = side
@@ -57,19 +39,21 @@ class Files(torch.utils.data.Dataset):  # type: ignore[misc]
         with Image.open(self.paths[index]) as file:
             picture = file.convert("RGB")
         size = (self.side, self.side)
-        box = crop(*picture.size)
+        box = crop(*picture.size, self.area, self.aspect)
         picture = picture.resize(size, Image.Resampling.BILINEAR, box=box)
         if random.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()), self.labels[index]
 
 
-def crop(width: int, height: int) -> tuple[int, int, int, int]:
+def crop(
+    width: int, height: int, area: tuple[float, float], aspect: float
+) -> tuple[int, int, int, int]:
     """Return a box as `RandomResizedCrop` draws it: left, top, right, bottom."""
     for _ in range(10):
-        area = width * height * random.uniform(*AREA)
-        shape = np.exp(random.uniform(-np.log(ASPECT), np.log(ASPECT)))
-        across, down = round((area * shape) ** 0.5), round((area / shape) ** 0.5)
+        pixels = width * height * random.uniform(*area)
+        shape = np.exp(random.uniform(-np.log(aspect), np.log(aspect)))
+        across, down = round((pixels * shape) ** 0.5), round((pixels / shape) ** 0.5)
         if 0 < across <= width and 0 < down <= height:
             left, top = random.randint(0, width - across), random.randint(0, height - down)
             return left, top, left + across, top + down
@@ -87,7 +71,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     steps, size = asked["steps"], asked["batch_size"]
-    files = Files(Path(asked["files"]), asked["side"])
+    files = Files(Path(asked["files"]), asked["side"], asked["area"], asked["aspect"])
     loader = torch.utils.data.DataLoader(
         files, size, shuffle=True, drop_last=True, num_workers=asked["workers"],
         pin_memory=device.type == "cuda", persistent_workers=asked["workers"] > 0,
@@ -112,7 +96,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         optimizer.step()
 
     def rate(batches: Any, use: Any) -> float:
-        for _ in range(WARM_UP):
+        for _ in range(asked["warm_up"]):
             use(next(batches))
         wait(device)
         start = time.perf_counter()

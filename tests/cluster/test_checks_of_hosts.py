@@ -39,10 +39,10 @@ def facts(data, tmp_path):
 def problems(facts, data, tmp_path, ssh):
     """Say what is wrong with a host, some of whose facts are others."""
 
-    def of(host=AWAY, hosts=(HERE, AWAY), trains=True, jax=True, between=None, **changed):
+    def of(host=AWAY, hosts=(HERE, AWAY), writes=True, jax=True, between=None, **changed):
         answer = Answer(host, {**copy.deepcopy(facts), **changed})
         answer.between = between or tuple(facts["clock"])
-        wanted = Wanted([str(data)], tmp_path, trains=trains, jax=jax)
+        wanted = Wanted([str(data)], tmp_path, writes=writes, jax=jax)
         return checks._problems(answer, facts, hosts, wanted)
 
     return of
@@ -166,7 +166,7 @@ def test_hosts_are_asked_by_ssh_and_told_in_one_table(ssh, data, tmp_path, capsy
     (ssh / "gpu3").mkdir()
     (ssh / "gpu3" / "down").touch()
     hosts = [HERE, AWAY, Host("gpu3", "gpu3")]
-    wanted = Wanted([str(data)], tmp_path, trains=True)
+    wanted = Wanted([str(data)], tmp_path, writes=True)
     with pytest.raises(
         ClusterError, match=r"^1 of 3 hosts are not ready, see the table; nothing was started"
     ):
@@ -180,12 +180,12 @@ def test_hosts_are_asked_by_ssh_and_told_in_one_table(ssh, data, tmp_path, capsy
 
 
 def test_ready_hosts_are_one_line(ssh, data, tmp_path, capsys, named):
-    checks.check([HERE, AWAY], Wanted([str(data)], tmp_path, trains=True))
+    checks.check([HERE, AWAY], Wanted([str(data)], tmp_path, writes=True))
     assert capsys.readouterr().out == "2 hosts are ready: head, gpu2.\n"
 
 
 def test_a_head_elsewhere_is_asked_for_a_port_and_for_the_folder(ssh, data, tmp_path, named):
-    answers = checks.ask([AWAY, HERE], Wanted([str(data)], tmp_path, trains=True))
+    answers = checks.ask([AWAY, HERE], Wanted([str(data)], tmp_path, writes=True))
     assert [answer.problems for answer in answers] == [[], []]
     assert answers[0].facts["shared"]
 

@@ -40,7 +40,7 @@ class Wanted:
         folder: where the run is to be; its disk should have room.
         python: of `--python`.
         port: of the head at which the workers will meet; `None` for one that is free.
-        trains: whether a training is to start: the head must then write where we read.
+        writes: whether workers are to write there: the head must then write where we read.
         jax: whether JAX is needed, as for a training.
     """
 
@@ -48,7 +48,7 @@ class Wanted:
     folder: Path
     python: str | None = None
     port: int | None = None
-    trains: bool = False
+    writes: bool = False
     jax: bool = False
 
 
@@ -93,7 +93,7 @@ def check(hosts: Sequence[Host], wanted: Wanted, *, always_told: bool = False) -
 def ask(hosts: Sequence[Host], wanted: Wanted) -> list[Answer]:
     """Return what each machine says, with what is wrong there."""
     machines = distinct(hosts)
-    shared = shared_folder_probe(wanted.folder) if wanted.trains else None
+    shared = shared_folder_probe(wanted.folder) if wanted.writes else None
     try:
         with listening(hosts[0], wanted.port) as (port, fault), ThreadPoolExecutor(64) as pool:
             head = reachable_address(hosts[0])
@@ -219,7 +219,7 @@ def _data(facts: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
 
 def _surroundings(answer: Answer, wanted: Wanted) -> list[str]:
     problems, facts = [], answer.facts
-    if facts["free"] < _LEAST_FREE and wanted.trains:
+    if facts["free"] < _LEAST_FREE and wanted.writes:
         problems.append(
             f"only {_size(facts['free'])} are free where {wanted.folder} is, or would be; "
             f"{_size(_LEAST_FREE)} are wanted"
@@ -258,7 +258,7 @@ def _network(facts: Mapping[str, Any], hosts: Sequence[Host], host: Host) -> lis
 
 
 def _run(facts: Mapping[str, Any], wanted: Wanted, hosts: Sequence[Host], host: Host) -> list[str]:
-    if not wanted.trains or host is not hosts[0] or host.here or facts["shared"]:
+    if not wanted.writes or host is not hosts[0] or host.here or facts["shared"]:
         return []
     return [
         f"it is the head, and would write the run to a {wanted.folder} that cannot be seen here; give "

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 RUN = "--run"
 _FRACTION = "--validation-fraction"
+_DATA = "DATA, without a name: hornbeam train photos/, hornbeam evaluate RUN photos/"
 _DEVICE = "no option: a GPU or TPU is taken where JAX sees one; CUDA_VISIBLE_DEVICES chooses"
 _EPOCH = "--save-every 1epoch"
 
@@ -20,7 +21,7 @@ ELSEWHERE: Mapping[str, str] = {
     "--class-map": "--labels-file",
     "--clip-grad": "--clip-norm",
     "--color-jitter": "--brightness, --contrast, --saturation and --hue",
-    "--data-dir": "DATA, without a name: hornbeam train photos/, hornbeam evaluate RUN photos/",
+    "--data-dir": _DATA,
     "--device": _DEVICE,
     "--drop": "--dropout",
     "--drop-rate": "--dropout",
@@ -46,7 +47,7 @@ ELSEWHERE: Mapping[str, str] = {
     "--cache": "--in-memory GIBIBYTES",
     "--close-mosaic": "nothing: there is no mosaic",
     "--cos-lr": "--schedule cosine, which is the default",
-    "--data": "DATA, without a name: hornbeam train photos/, hornbeam evaluate RUN photos/",
+    "--data": _DATA,
     "--degrees": "--rotation",
     "--exist-ok": "--overwrite",
     "--fliplr": "--flip",
@@ -74,7 +75,7 @@ ELSEWHERE: Mapping[str, str] = {
     "--random-state": "--seed",
     "--steps-per-epoch": "--validate-every 100steps, and --steps for all",
     "--target-size": "--image-size",
-    "--train": "DATA, without a name: hornbeam train photos/, hornbeam evaluate RUN photos/",
+    "--train": _DATA,
     "--val": "--validation-data",
     "--val-dir": "--validation-data",
     "--validation-split": _FRACTION,

@@ -54,6 +54,11 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
+def command_of_best(plan: Plan) -> str:
+    """Return the command that trains with the best options again, as one can paste it."""
+    return shlex.join(["hornbeam", "train", "--config", str(plan.directory / "best.yaml")])
+
+
 def _summary(plan: Plan, rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
     told = ", ".join(
@@ -77,11 +82,10 @@ def _summary(plan: Plan, rows: Sequence[Row]) -> str:
     accuracy = (
         "" if math.isnan(best.accuracy) else f": {best.accuracy:.1%} of the validation pictures"
     )
-    options = escape(shlex.quote(str(plan.directory / "best.yaml")))
     return (
         f"{text}<p><strong>Trial {best.number} is the best{accuracy}</strong>{interval}. "
         f"{escape(values)}.</p><p>To train it again: "
-        f"<code>hornbeam train --config {options}</code></p>"
+        f"<code>{escape(command_of_best(plan))}</code></p>"
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import yaml
 
 from hornbeam import console
-from hornbeam.search.pareto_page import write_page
+from hornbeam.search.pareto_page import command_of_best, write_page
 from hornbeam.search.rows import Interval, Row, as_csv, cells, columns, gather_rows, shown
 from hornbeam.search.space import merged
 from hornbeam.search.trial import Paths
@@ -49,7 +48,7 @@ def conclude(
         return rows
     console.say(
         f"The best is trial {best.number}; train it again, the test pictures included in its run, by "
-        f"`{shlex.join(['hornbeam', 'train', '--config', str(plan.directory / 'best.yaml')])}`."
+        f"`{command_of_best(plan)}`."
     )
     console.say(
         f"{plan.directory / 'search.html'} shows accuracy against latency and size; the table is in "

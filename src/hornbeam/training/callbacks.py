@@ -132,9 +132,9 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from an earlier session."""
         self.step, self.training_seconds = state["step"], state["training_seconds"]
-        self._spent, self._begun = state["seconds"], time.perf_counter()
+        self.count_as_spent(state["seconds"])
         self._factors = dict(state["factors"])
-        self._started, self._agreed = 0.0, self._spent
+        self._started = 0.0
 
     def count_as_spent(self, seconds: float) -> None:
         """Let so many seconds be used up, whatever a checkpoint says: going back gives none back."""

@@ -313,6 +313,11 @@ def _in_float32(config: Any) -> Any:
     return {name: _in_float32(part) for name, part in config.items()}
 
 
+def resume_command(run: Path) -> str:
+    """Return the command that goes on with a run, as one can paste it."""
+    return shlex.join(["hornbeam", "train", "--run", str(run), "--resume"])
+
+
 @contextlib.contextmanager
 def _one_sentence(checkpoint: Path) -> Iterator[None]:
     """Tell of a full disk and its like in one sentence.
@@ -326,8 +331,7 @@ def _one_sentence(checkpoint: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or _AROUND_REASON.sub("", str(error))
-        run = shlex.quote(str(checkpoint.parent.parent))
         raise RunError(
             f"The checkpoint {checkpoint} cannot be written ({' '.join(reason.split())}). What was "
-            f"saved before is whole; to go on: hornbeam train --run {run} --resume"
+            f"saved before is whole; to go on: {resume_command(checkpoint.parent.parent)}"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from hornbeam.errors import ConfigError, InterruptionError, TrainingError
 from hornbeam.training.averages import Judged, ValidateAverages
 from hornbeam.training.batch_norm import WarmUpBatchNorm
 from hornbeam.training.callbacks import Callbacks, Clock, Logs, MetricsFile, Progress
-from hornbeam.training.checkpoints import Checkpoints, silent
+from hornbeam.training.checkpoints import Checkpoints, resume_command, silent
 from hornbeam.training.faults import NoNumberError, WatchTheLoss, write_batch
 from hornbeam.training.following.followers import Follow
 from hornbeam.training.patience import EarlyStopping, Monitor, Plateau
@@ -132,8 +131,7 @@ def fit(
     agree = world.share if by_clock and world.size > 1 else None
     clock = Clock(budget.steps, training.batch_size, budget.seconds, agree)
     directory = place.directory
-    again = shlex.join(["hornbeam", "train", "--run", str(directory), "--resume"])
-    requests = Requests(f"To go on: {again}", world)
+    requests = Requests(f"To go on: {resume_command(directory)}", world)
     per_epoch = training.steps_per_epoch
     every = Every(min(per_epoch, budget.steps or per_epoch))
     if options.validate_every:

@@ -42,7 +42,7 @@ def prepare_parts(options: PrepareOptions) -> None:
         )
     out = options.out.absolute()
     paths = [] if is_remote(options.data) else [_absolute(options.data)]
-    answers = checks.check(machines, checks.Wanted(paths, out.parent, options.python, trains=True))
+    answers = checks.check(machines, checks.Wanted(paths, out.parent, options.python, writes=True))
     starters: dict[bool, Starter] = {
         True: LocalStarter(preparing.SAVING),
         False: SshStarter(preparing.SAVING, options.python),

@@ -58,7 +58,7 @@ def _train(options: TrainOptions, machines: list[Host]) -> Run:
         _check_nodes(machines, batch_size, options.min_hosts)
     else:
         wanted = checks.Wanted(
-            paths, folder, python, options.coordinator_port, trains=True, jax=True
+            paths, folder, python, options.coordinator_port, writes=True, jax=True
         )
         checks.check(machines, wanted)
 

@@ -30,13 +30,7 @@ from hornbeam import backend, console, storage
 from hornbeam.config import PrepareOptions
 from hornbeam.data import remote
 from hornbeam.data.dataset import Dataset, Files
-from hornbeam.data.shards.claim import (
-    PARTS,
-    claim,
-    full_disk_explained,
-    locked,
-    release,
-)
+from hornbeam.data.shards.claim import PARTS, claim, full_disk_explained, locked, release
 from hornbeam.data.shards.records import OVERHEAD
 from hornbeam.data.shards.shard import Encoding, Entry, Job
 from hornbeam.data.shards.shard_writers import write_all

@@ -79,7 +79,7 @@ function tell() {
 function fill(event) {
   const select = event.target;
   if (select.tagName !== 'SELECT' || select.length > 1) return;
-  for (const [name, text] of table.classes[Number(select.dataset.task)])
+  for (const [name, text] of table.classes[select.dataset.task])
     if (name !== select.dataset.given && name !== select.dataset.suggested)
       select.add(new Option(text, name));
 }
@@ -130,11 +130,11 @@ def write_labels_page(
         key=lambda each: -each[0].score,
     )  # fmt: skip
     places = {id(suspect): place for place, (suspect, _, _) in enumerate(listed)}
-    for number, of_task in enumerate(found):
+    for of_task in found:
         heading = f"<h2>{shown(of_task.task.name)}</h2>" if several else ""
         said = " ".join(of_task.sentences(several=False))
         body.append(f"{heading}<p><strong>{shown(said)}</strong></p>")
-        body.append(_cards(dataset, of_task, number, places))
+        body.append(_cards(dataset, of_task, places))
         body.append(_pairs(of_task))
         body.append(_typical(dataset, of_task))
     if listed:
@@ -145,10 +145,11 @@ def write_labels_page(
             "pictures stay as they are.</p>"
         )
         rows = [cells_of(suspect) for suspect, _, _ in listed]
-        classes = [
-            [] if one.task.multi_label else [[c, printable(c)] for c in one.task.classes]
-            for one in found
-        ]
+        classes = {
+            task.name: [[name, printable(name)] for name in task.classes]
+            for task in (of_task.task for of_task in found)
+            if not task.multi_label
+        }
         body.append(json_block("table", {"columns": COLUMNS, "rows": rows, "classes": classes}))
     write_text(path, page(f"Labels of {name}", "".join(body), _STYLE, _SCRIPT if listed else ""))
 
@@ -168,12 +169,12 @@ def _pairs(found: Found) -> str:
     )
 
 
-def _cards(dataset: Dataset, found: Found, number: int, places: dict[int, int]) -> str:
+def _cards(dataset: Dataset, found: Found, places: dict[int, int]) -> str:
     if not found.suspects:
         return "<p>No label is suspicious enough to be listed.</p>" if found.judged else ""
     several = len(dataset.splits) > 1
     cards = "".join(
-        _card(dataset, found, number, suspect, row, places[id(suspect)], several)
+        _card(dataset, found, suspect, row, places[id(suspect)], several)
         for suspect, row in list(zip(found.suspects, found.rows, strict=True))[:_MOST]
     )
     more = len(found.suspects) - _MOST
@@ -182,13 +183,7 @@ def _cards(dataset: Dataset, found: Found, number: int, places: dict[int, int]) 
 
 
 def _card(
-    dataset: Dataset,
-    found: Found,
-    number: int,
-    suspect: Suspect,
-    row: int,
-    place: int,
-    several: bool,
+    dataset: Dataset, found: Found, suspect: Suspect, row: int, place: int, several: bool
 ) -> str:
     split = f", {shown(suspect.split)}" if several and suspect.split else ""
     given = shown(suspect.given) or "no label"
@@ -202,9 +197,9 @@ def _card(
     others = ""
     if not found.task.multi_label:
         others = (
-            f'<label class="wide"><select aria-label="another class" data-task="{number}" '
-            f'data-given="{escape(suspect.given)}" data-suggested="{escape(suggested)}">'
-            '<option value="">another …</option></select></label>'
+            '<label class="wide"><select aria-label="another class" '
+            f'data-task="{escape(found.task.name)}" data-given="{escape(suspect.given)}" '
+            f'data-suggested="{escape(suggested)}"><option value="">another …</option></select></label>'
         )
     return (
         f'<div class="card" data-row="{place}">{_image(dataset, row)}'

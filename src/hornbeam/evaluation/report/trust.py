@@ -11,10 +11,7 @@ from hornbeam.evaluation.report.drawings import Axis, Line, draw
 from hornbeam.evaluation.scoring.shares import with_interval
 from hornbeam.evaluation.trust.abstention import Threshold
 from hornbeam.evaluation.trust.measuring import Trust
-from hornbeam.evaluation.trust.reliability import (
-    CoverageCurve,
-    Reliability,
-)
+from hornbeam.evaluation.trust.reliability import CoverageCurve, Reliability
 from hornbeam.page import shown
 
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)

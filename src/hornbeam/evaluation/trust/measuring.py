@@ -114,14 +114,14 @@ def _sentences(
         said.append(scaling.note)
     calibrated = dataclasses.replace(some, scalings=safeguards.scalings)
     sure = safeguards.sure(calibrated, task)
-    if sure is not None and not fitted_here:
+    if sure is not None and not fitted_here and sure.any():
         right = calibrated.predicted(task) == some.dataset.labels(task)
         precision = Units.of(some.dataset).share(right[sure], np.flatnonzero(sure))
-        how_many = "None of these pictures has a sure answer."
-        if sure.any():
-            some_are = f"{sure.mean():.1%} have a sure answer"
-            how_many = f"Of these pictures {some_are}, of which {precision} are right."
-        said.append(how_many)
+        said.append(
+            f"Of these pictures {sure.mean():.1%} have a sure answer, of which {precision} are right."
+        )
+    elif sure is not None and not fitted_here:
+        said.append("None of these pictures has a sure answer.")
     unknown = safeguards.unknown
     if unknown is not None and unknown.task == task.name:
         said.append(unknown.sentence)

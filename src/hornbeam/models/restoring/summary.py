@@ -29,10 +29,11 @@ def tell(matched: Match | None, path: Path, verb: str = "are") -> None:
     for scope in sorted({p.rpartition("/")[0] for p in matched.conflicts if _in_head(p)}):
         console.say(f"{scope} has another number of classes in the file, and starts anew.")
     if matched.kept:
-        several = len(matched.kept) != 1
-        what, keep, first = ("s", "keep their", "values") if several else ("", "keeps its", "value")
+        count = len(matched.kept)
         console.warn(
-            f"{len(matched.kept)} variable{what} before the head {keep} first, random {first}."
+            "1 variable before the head keeps its first, random value."
+            if count == 1
+            else f"{count} variables before the head keep their first, random values."
         )
 
 
